@@ -1,0 +1,153 @@
+"""One batch in memory: each command decided against what the log gave and the commands before it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventstore.body import Body, Document, exact, read, splice, write
+from eventstore.command import Accepted, Command, Key
+from eventstore.decide import Decision, Previous, decide, patched
+from eventstore.errors import Conflict, Invalid, NotFound
+from eventstore.event import Event, Header, Position, Tip, seal
+from eventstore.log.base import Snapshot
+from eventstore.projection import Change
+from eventstore.types.registry import DEFINITION_TYPES, CompiledType, Registry
+
+TIME_LENGTH = len("2026-11-20T17:42:13.123Z")
+
+
+def served(registry: Registry, type: str) -> CompiledType:
+    """The type of that name. Raises NotFound with a hint."""
+    found = registry.served(type)
+    if found is None:
+        similar = registry.similar(type)
+        hint = f"; names are case-sensitive, there is {similar}" if similar else ""
+        raise NotFound(f"there is no type {type}{hint}")
+    return found
+
+
+def admit(kind: CompiledType, document: Document, id: str, short_references: bool) -> tuple[Document, Body]:
+    """Make a document ready to be stored as a resource of the type. Raises Invalid with every issue."""
+    if short_references and kind.normalise(document.value):
+        tree = exact(document.data)
+        kind.normalise(tree)
+        document = read(write(tree))
+    body = splice(document, kind.name, id)
+    issues = kind.check(document)
+    if issues:
+        raise Invalid(issues)
+    return document, body
+
+
+class Batch:
+    """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
+
+    def __init__(self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes]) -> None:
+        self.registry = registry
+        self.tip = snapshot.tip
+        self.changes: list[Change] = []
+        self._last: dict[Key, Previous] = dict(snapshot.previous)
+        self._stored_live = snapshot.live
+        self._at = max(now, snapshot.tip.at)
+        self._salt = salt
+
+    @property
+    def events(self) -> list[Event]:
+        return [change.event for change in self.changes]
+
+    def transact(self, commands: Sequence[Command]) -> list[Accepted]:
+        """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was."""
+        undo = (self.registry, self.tip, len(self.changes), dict(self._last) if len(commands) > 1 else None)
+        first = self.tip.position + 1
+        try:
+            return [self._apply(command, first) for command in commands]
+        except BaseException:
+            self.registry, self.tip, length, last = undo
+            del self.changes[length:]
+            self._last = self._last if last is None else last
+            raise
+
+    def _apply(self, command: Command, transaction: Position) -> Accepted:
+        kind = served(self.registry, command.type)
+        previous = self._last.get(command.key)
+        decision = decide(command, previous)
+        if decision == "nothing":
+            return Accepted("unchanged", None, self._at, None)
+        document, body = (None, None) if decision == "deleted" else self._resource(command, kind, previous)
+        if body is not None and previous is not None and _unchanged(command, body, previous):
+            return Accepted("unchanged", previous.position, previous.at, previous.data)
+        if command.type in DEFINITION_TYPES:
+            self._define(command, document)
+        return self._event(command, decision, kind, body, previous, transaction)
+
+    def _resource(
+        self, command: Command, kind: CompiledType, previous: Previous | None
+    ) -> tuple[Document, Body]:
+        """What is to be stored: as it was checked already, or made and checked now."""
+        if command.patch is not None:
+            assert previous is not None
+            assert previous.data is not None
+            document = _document(command, patched(command.patch, previous.data))
+            return admit(kind, document, command.id, command.short_references)
+        assert command.document is not None
+        if command.body is not None and command.checked == kind.position:
+            return command.document, command.body
+        return admit(kind, command.document, command.id, command.short_references)
+
+    def _define(self, command: Command, document: Document | None) -> None:
+        """Let a definition take effect: from here on in the log it is the one that counts."""
+        value: dict[str, Any] | None = document.value if document is not None else None
+        retired = self.registry.stops_serving(command.type, command.id, value)
+        if retired is not None and self._has_resources(retired):
+            raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
+        registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
+        registry.prove(command.type, command.id, value)
+        self.registry = registry
+
+    def _has_resources(self, type: str) -> bool:
+        came = sum(
+            not change.was_live for change in self._changes_of(type) if change.event.action != "deleted"
+        )
+        went = sum(change.event.action == "deleted" for change in self._changes_of(type))
+        return self._stored_live.get(type, 0) + came - went > 0
+
+    def _changes_of(self, type: str) -> list[Change]:
+        return [change for change in self.changes if change.event.type == type]
+
+    def _event(
+        self,
+        command: Command,
+        decision: Decision,
+        kind: CompiledType,
+        body: Body | None,
+        previous: Previous | None,
+        transaction: Position,
+    ) -> Accepted:
+        position = self.tip.position + 1
+        header = Header(
+            position, command.type, command.id, decision, self._at, transaction, kind.position,
+            command.method, f"{command.type}/{command.id}",
+        )  # fmt: skip
+        data = body.render(position, self._at) if body is not None else None
+        event = seal(header, data, command.context, self._salt(), self.tip.hash)
+        self.changes.append(Change(event, previous))
+        self.tip = Tip(position, self._at, event.hash)
+        self._last[command.key] = Previous(position, decision, self._at, data)
+        return Accepted(decision, position, self._at, data)
+
+
+def _document(command: Command, value: Any) -> Document:
+    """The patched value as a document. Raises Invalid when the patch changed what a resource is."""
+    if not isinstance(value, dict):
+        raise Invalid("the patched resource is not an object")
+    for key, right in (("resourceType", command.type), ("id", command.id)):
+        if value.get(key, right) != right:
+            raise Invalid(f"a patch cannot change {key}", path=(key,))
+    return read(write(value))
+
+
+def _unchanged(command: Command, body: Body, previous: Previous) -> bool:
+    if not command.needs_body or not previous.live or previous.data is None:
+        return False
+    return body.same_as(previous.data)

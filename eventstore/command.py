@@ -1,0 +1,76 @@
+"""What a client asks to be changed: one command is one request to one resource."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from eventstore.body import Body, Document
+from eventstore.event import Position
+
+Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+Key = tuple[str, str]
+"""(type, id)."""
+
+
+class Precondition(msgspec.Struct, frozen=True, gc=False):
+    """If-Match and If-None-Match, as asked."""
+
+    match: frozenset[Position] | None = None
+    """The versions of which one must be current; None: not asked."""
+    exists: bool = False
+    """`If-Match: *`: there must be a current version."""
+    absent: bool = False
+    """`If-None-Match: *`: there must be none."""
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """A change to whatever the resource is when its turn comes."""
+
+    format: Literal["json-patch", "merge-patch"]
+    operations: Any
+    """The parsed patch document, numbers with their digits (`body.exact`)."""
+
+
+ANYTHING = Precondition()
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One create, update, patch or delete, parsed and checked as far as that goes without the log."""
+
+    method: Method
+    type: str
+    id: str
+    context: bytes
+    document: Document | None = None
+    """The resource to store; None for PATCH and DELETE."""
+    body: Body | None = None
+    """The document's bytes, open at its version."""
+    patch: Patch | None = None
+    precondition: Precondition = ANYTHING
+    checked: Position = -1
+    """Position of the definition that the document was found valid against; -1: not checked."""
+    short_references: bool = False
+    """`{resourceType, id}` is taken for a reference: the dialect of the base `/`."""
+    unless_same: bool = False
+    """No event when the resource is already just this (imports)."""
+
+    @property
+    def key(self) -> Key:
+        return (self.type, self.id)
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether deciding needs the bytes of the resource as it is."""
+        return self.patch is not None or self.unless_same
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """What became of a command that was not refused."""
+
+    action: Literal["created", "updated", "deleted", "unchanged"]
+    position: Position | None
+    """The resource's version; None when there was nothing to delete."""
+    at: str
+    data: bytes | None

@@ -1,0 +1,149 @@
+"""The storage port: what every backend of the log does. One contract suite (`tests/contract`) runs over all.
+
+How to add one: write one file beside this one with a class that satisfies `EventLog`, its SQL in `sql/`, name it
+in `eventstore.server.app.open_log`, and add it to the contract suite's fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from eventstore.command import Key
+from eventstore.decide import Previous
+from eventstore.event import Event, Position, Tip
+from eventstore.projection import Rows, Table
+
+KEPT_INLINE: Position = -1
+"""The checkpoint of a projection whose tables the write transaction keeps: always at the tip."""
+
+
+class AppendFailed(Exception):
+    """The database refused a row of the batch; nothing of it was written."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What the log knows when it is taken, before the batch is decided."""
+
+    tip: Tip
+    definition: Position
+    """Position of the last event of a definition type; 0 when there is none."""
+    previous: Mapping[Key, Previous]
+    """The last event of each key asked for, where there is one."""
+    live: Mapping[str, int]
+    """For each type asked for, how many live resources it has, counted up to the limit asked for."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Which events: positions in (after, until], of one type or one resource or all, oldest or newest first."""
+
+    after: Position = 0
+    until: Position | None = None
+    type: str | None = None
+    id: str | None = None
+    newest_first: bool = False
+    limit: int = 1000
+
+
+Query = tuple[str, Sequence[Any]]
+"""An SQL statement of ours, and its parameters."""
+
+
+class Pressure(msgspec.Struct, frozen=True):
+    """How the storage stands. `problem` is empty when writes are accepted."""
+
+    wal_bytes: int
+    problem: str = ""
+
+
+class EventLog(Protocol):
+    """An append-only log of events with gapless positions, and the tables that projections keep beside it.
+
+    One task at a time may hold it: `take`, then `append` or `release`. Everything else may run meanwhile and sees
+    only what was committed. Every method raises Unavailable when the storage cannot be reached or is full.
+    """
+
+    dialect: str
+    """Name of the SQL dialect, for the read side's own SQL files."""
+    id: str
+    fhir_version: str
+    genesis: bytes
+    """The hash before position 1."""
+
+    async def take(self, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
+        """Take the log for writing. `keys` maps each key to whether its body is needed; `count` each type to a limit."""
+        ...
+
+    async def append(self, events: Sequence[Event], rows: Rows) -> None:
+        """Write the events and the rows, commit, and give the log back.
+
+        Raises AppendFailed when the database refuses a row: nothing was written and the log is given back.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Give the log back; nothing was written."""
+        ...
+
+    async def tip(self) -> Tip:
+        """The end of the log."""
+        ...
+
+    async def last(self, type: str, id: str) -> Event | None:
+        """The last event of a resource."""
+        ...
+
+    async def at(self, position: Position) -> Event | None:
+        """The event at a position."""
+        ...
+
+    async def events(self, span: Span) -> list[Event]:
+        """Events in order, `span.limit` at most."""
+        ...
+
+    async def count(self, span: Span) -> int:
+        """How many events there are in the span, without its limit."""
+        ...
+
+    async def before(
+        self, wanted: Iterable[tuple[str, str, Position]], bodies: bool
+    ) -> dict[Position, Previous]:
+        """For each (type, id, position) the resource's last event before that position, by that position."""
+        ...
+
+    async def since(self, at: str) -> Position:
+        """The last position written before the time `at`; 0 when there is none."""
+        ...
+
+    async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:
+        """Run the read side's queries on one snapshot, in a short transaction; the rows of each."""
+        ...
+
+    async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> list[dict[str, Any]]:
+        """Run a stranger's SELECT over the named views only. Raises Invalid or Malformed with the reason."""
+        ...
+
+    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
+        """Make a projection's tables known; empty ones, when it has none of this version. Answers its checkpoint."""
+        ...
+
+    async def checkpoint(self, name: str) -> Position | None:
+        """Up to where a projection's tables are; KEPT_INLINE, or None when it was never declared."""
+        ...
+
+    async def advance(self, name: str, after: Position, until: Position, rows: Rows) -> bool:
+        """In one transaction: the rows, and the checkpoint from `after` to `until`.
+
+        False, and nothing written, when the checkpoint is not at `after`: somebody else has moved it.
+        """
+        ...
+
+    async def pressure(self) -> Pressure:
+        """How the storage stands."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back. Safe to call twice."""
+        ...

@@ -1,0 +1,213 @@
+"""A stranger's SELECT on SQLite: what it may touch, for how long, and how much it may answer."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from eventstore.errors import Invalid, Malformed, TooLarge
+
+SQL_SECONDS_MAX = 5.0
+SQL_ROWS_MAX = 10_000
+SQL_ANSWER_BYTES_MAX = 32 * 1024 * 1024
+SQL_VALUE_BYTES_MAX = 16 * 1024 * 1024
+SQL_STATEMENT_BYTES_MAX = 100_000
+STEPS_BETWEEN_CHECKS = 10_000
+
+FUNCTIONS = frozenset(
+    [
+        "->",
+        "->>",
+        "abs",
+        "avg",
+        "ceil",
+        "ceiling",
+        "char",
+        "coalesce",
+        "count",
+        "cume_dist",
+        "date",
+        "datetime",
+        "dense_rank",
+        "first_value",
+        "floor",
+        "format",
+        "glob",
+        "group_concat",
+        "hex",
+        "ifnull",
+        "iif",
+        "instr",
+        "json",
+        "json_array",
+        "json_array_length",
+        "json_each",
+        "json_extract",
+        "json_group_array",
+        "json_group_object",
+        "json_object",
+        "json_quote",
+        "json_tree",
+        "json_type",
+        "json_valid",
+        "julianday",
+        "lag",
+        "last_value",
+        "lead",
+        "length",
+        "like",
+        "lower",
+        "ltrim",
+        "max",
+        "min",
+        "nth_value",
+        "ntile",
+        "nullif",
+        "percent_rank",
+        "printf",
+        "quote",
+        "rank",
+        "replace",
+        "round",
+        "row_number",
+        "rtrim",
+        "sign",
+        "strftime",
+        "substr",
+        "substring",
+        "sum",
+        "time",
+        "total",
+        "trim",
+        "typeof",
+        "unicode",
+        "unixepoch",
+        "upper",
+    ]
+)
+COLUMNS = {
+    "quire_event": frozenset(("", "position", "type", "id", "action", "at", "data")),
+    "quire_current": frozenset(("", "type", "id", "position")),
+}
+"""What the views themselves read; salts, hashes and contexts are not among it."""
+
+_TOKEN = re.compile(
+    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|"((?:[^"]|"")*)"|'((?:[^']|'')*)'|`([^`]*)`|\[([^\]]*)\]|(\w+)|([^\s])""",
+    re.DOTALL,
+)
+
+
+def select(
+    connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], views: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Run it and answer its rows. `connection` is used for nothing else.
+
+    Raises Malformed for what is not one SELECT, Invalid for what it may not do, TooLarge when cut off.
+    """
+    names = frozenset(view.lower() for view in views)
+    _refuse_shadows(sql, names)
+    denied: list[str] = []
+    connection.set_authorizer(_authorizer(names, denied))
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SQL_STATEMENT_BYTES_MAX)
+    end = time.monotonic() + SQL_SECONDS_MAX
+    connection.set_progress_handler(lambda: int(time.monotonic() > end), STEPS_BETWEEN_CHECKS)
+    cursor = connection.cursor()
+    try:
+        return _rows(cursor.execute(sql, tuple(parameters)))
+    except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+        raise _reason(error, denied) from error
+    finally:
+        cursor.close()
+
+
+def _rows(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
+    if cursor.description is None:
+        raise Malformed("$sql takes one SELECT statement")
+    names = [column[0] for column in cursor.description]
+    answer: list[dict[str, Any]] = []
+    size = 0
+    for row in cursor:
+        if len(answer) == SQL_ROWS_MAX:
+            raise TooLarge(f"more than {SQL_ROWS_MAX} rows; add a LIMIT or narrow the WHERE")
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if size > SQL_ANSWER_BYTES_MAX:
+            raise TooLarge(f"more than {SQL_ANSWER_BYTES_MAX} bytes of answer; select fewer rows or columns")
+        answer.append({name: _value(value) for name, value in zip(names, row, strict=True)})
+    return answer
+
+
+def _value(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _reason(error: Exception, denied: list[str]) -> Exception:
+    """What to tell of a database error."""
+    if denied:
+        return Invalid(f"$sql reads the views of types only: {denied[0]} is not allowed", code="forbidden")
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+        return TooLarge(f"cut off after {SQL_SECONDS_MAX:g} seconds", code="too-costly")
+    if "one statement" in str(error):
+        return Malformed("$sql takes one statement")
+    return Malformed(f"SQL: {error}")
+
+
+def _authorizer(views: frozenset[str], denied: list[str]) -> Callable[..., int]:
+    """An authorizer that lets through reading the views, and the columns that they themselves read."""
+
+    def authorize(
+        action: int, first: str | None, second: str | None, database: str | None, source: str | None
+    ) -> int:
+        if _allowed(action, (first or "").lower(), (second or "").lower(), (source or "").lower(), views):
+            return sqlite3.SQLITE_OK
+        denied.append(_named(action, first, second))
+        return sqlite3.SQLITE_DENY
+
+    return authorize
+
+
+def _allowed(action: int, first: str, second: str, source: str, views: frozenset[str]) -> bool:
+    if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
+        return True
+    if action == sqlite3.SQLITE_FUNCTION:
+        return second in FUNCTIONS
+    if action != sqlite3.SQLITE_READ:
+        return False
+    if first in views or first in ("json_each", "json_tree"):
+        return True
+    return source in views and second in COLUMNS.get(first, ())
+
+
+def _named(action: int, first: str | None, second: str | None) -> str:
+    if action == sqlite3.SQLITE_FUNCTION:
+        return f"the function {second}"
+    if action == sqlite3.SQLITE_READ:
+        return f"the table {first}"
+    names = {
+        sqlite3.SQLITE_PRAGMA: "PRAGMA",
+        sqlite3.SQLITE_ATTACH: "ATTACH",
+        sqlite3.SQLITE_INSERT: "INSERT",
+        sqlite3.SQLITE_UPDATE: "UPDATE",
+        sqlite3.SQLITE_DELETE: "DELETE",
+        sqlite3.SQLITE_TRANSACTION: "a transaction",
+    }
+    return names.get(action, "anything but SELECT")
+
+
+def _refuse_shadows(sql: str, views: frozenset[str]) -> None:
+    """Refuse a WITH that takes the name of a view: SQLite would report its reads as the view's own."""
+    tokens = [
+        next((group for group in match.groups() if group is not None), "")
+        for match in _TOKEN.finditer(sql)
+        if not match[0].startswith(("--", "/*"))
+    ]
+    words = [token.lower() for token in tokens]
+    for before, word, after, next_after in zip(words, words[1:], words[2:], [*words[3:], ""], strict=False):
+        if before not in ("with", "recursive", ",") or word not in views:
+            continue
+        if after == "(" or (after == "as" and next_after in ("(", "not", "materialized")):
+            raise Invalid(f"a WITH may not take the name of a view: {word}", code="forbidden")

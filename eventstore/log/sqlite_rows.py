@@ -1,0 +1,82 @@
+"""Renders what projections ask for to SQLite: tables, one statement per table per batch, and views."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from eventstore.log.sql import queries
+from eventstore.projection import Rows, Table
+
+_SQL = queries("eventstore.log.sql", "sqlite")
+_TYPES = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}
+
+
+class RowWriter:
+    """The statements for the tables it was told of."""
+
+    def __init__(self) -> None:
+        self._upsert: dict[str, str] = {}
+        self._add: dict[str, str] = {}
+        self._delete: dict[str, str] = {}
+
+    def learn(self, tables: Iterable[Table]) -> None:
+        """Prepare the statements of these tables."""
+        for table in tables:
+            keys = " AND ".join(f"{column.name} = ?" for column in table.key)
+            self._delete[table.name] = f"DELETE FROM {table.name} WHERE {keys}"
+            self._upsert[table.name] = _insert(table, "{0} = excluded.{0}")
+            self._add[table.name] = _insert(table, "{0} = {0} + excluded.{0}")
+
+    def write(self, connection: sqlite3.Connection, rows: Rows) -> None:
+        """Write the rows, inside the transaction that is open."""
+        for name, deleted in rows.deletes.items():
+            connection.executemany(self._delete[name], deleted)
+        for name, upserts in rows.upserts.items():
+            connection.executemany(self._upsert[name], [key + values for key, values in upserts.items()])
+        for name, sums in rows.sums.items():
+            connection.executemany(self._add[name], [key + tuple(amounts) for key, amounts in sums.items()])
+        for type, exists in rows.views.items():
+            _view(connection, type, exists)
+
+
+def make_anew(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
+    """Drop the tables and make them empty, inside the transaction that is open."""
+    for table in tables:
+        connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        for statement in _create(table):
+            connection.execute(statement)
+
+
+def _create(table: Table) -> list[str]:
+    columns = ", ".join(
+        f"{column.name} {_TYPES[column.type]}{' NOT NULL' if column.required else ''}"
+        for column in (*table.key, *table.columns)
+    )
+    key = ", ".join(column.name for column in table.key)
+    return [
+        f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID",
+        *(
+            f"CREATE INDEX {table.name}_{'_'.join(index)} ON {table.name} ({', '.join(index)})"
+            for index in table.indexes
+        ),
+    ]
+
+
+def _insert(table: Table, change: str) -> str:
+    names = [column.name for column in (*table.key, *table.columns)]
+    updates = ", ".join(change.format(column.name) for column in table.columns)
+    return (
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+        f"ON CONFLICT ({', '.join(column.name for column in table.key)}) DO "
+        + (f"UPDATE SET {updates}" if updates else "NOTHING")
+    )
+
+
+def _view(connection: sqlite3.Connection, type: str, exists: bool) -> None:
+    """Make or drop the two views of a type. Type names hold no quote (DESIGN section 3)."""
+    view = type.lower()
+    for name, kind in ((view, "view"), (f"{view}_history", "view_history")):
+        connection.execute(f'DROP VIEW IF EXISTS "{name}"')
+        if exists:
+            connection.execute(_SQL[kind].format(view=view, type=type))

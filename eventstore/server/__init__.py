@@ -1,0 +1,1 @@
+"""The shell: HTTP, settings and the command line."""

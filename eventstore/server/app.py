@@ -1,0 +1,132 @@
+"""Puts the parts together and runs them: log, projections, writer, store, HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from eventstore.errors import Unavailable
+from eventstore.log.sqlite import SQLiteLog
+from eventstore.projection import Projection
+from eventstore.server import lists, operations, resources
+from eventstore.server.middleware import Front, Handler
+from eventstore.server.settings import STOP_SECONDS_MAX, Settings
+from eventstore.server.times import now
+from eventstore.store import Store
+from eventstore.writer import Writer
+from projections.engine import BUILT_IN, Engine
+
+HANDLERS: dict[str, Handler] = {
+    "root": operations.root,
+    "health": operations.health,
+    "ready": operations.ready,
+    "sql": operations.sql,
+    "json-schema": operations.json_schema,
+    "import": operations.import_,
+    "search": operations.search,
+    "type": lists.type_,
+    "history": lists.history_,
+    "changes": lists.changes,
+    "resource": resources.resource,
+    "version": resources.version,
+}
+
+KEEP_ALIVE_SECONDS = 75.0
+HEADER_BYTES_MAX = 16 * 1024
+
+log = logging.getLogger("quire")
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings, projections: Sequence[Projection] = BUILT_IN
+) -> AsyncIterator[Store]:
+    """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
+    sqlite = await SQLiteLog.open(settings.data, fhir_version=settings.fhir_version)
+    try:
+        engine = Engine(sqlite, projections)
+        writer = Writer(sqlite, engine.project, now)
+        await engine.start(writer.reached)
+        await writer.start()
+        try:
+            yield Store(sqlite, writer)
+        finally:
+            await writer.stop()
+            await engine.stop()
+    finally:
+        await sqlite.close()
+
+
+@asynccontextmanager
+async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_IN) -> AsyncIterator[str]:
+    """Serve until the block ends; gives the URL. What was accepted before the end is on the disk after it.
+
+    Raises Unavailable when the port is in use or another process writes, Invalid for settings that cannot be.
+    """
+    settings.check()
+    listener = _listen(settings)
+    try:
+        async with open_store(settings, projections) as store:
+            server = web.Server(
+                Front(store, settings, HANDLERS),
+                access_log=None,
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                max_field_size=HEADER_BYTES_MAX,
+                max_line_size=HEADER_BYTES_MAX,
+            )
+            runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS_MAX)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listener).start()
+                url = _url(listener)
+                _announce(store, url)
+                yield url
+            finally:
+                await runner.cleanup()
+    finally:
+        listener.close()
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set."""
+    async with serving(settings) as url:
+        log.info("listening", extra={"url": url, "data": str(settings.data)})
+        await stop.wait()
+        log.info("stopping")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises Unavailable, naming the port, when it cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Unavailable(
+                f"port {settings.port} on {settings.host} is in use; end what uses it, or choose another with --port"
+            ) from error
+        raise Unavailable(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    listener.listen(1024)
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - told, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(store: Store, url: str) -> None:
+    if isinstance(store.log, SQLiteLog) and store.log.lock is not None:
+        store.log.lock.announce(url)

@@ -1,0 +1,124 @@
+"""Bundles from stored bytes: strict FHIR under /fhir, the tutorial's dialect under /."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from eventstore.body import read, splice
+from eventstore.decide import Previous
+from eventstore.errors import Issue
+from eventstore.event import Event
+from eventstore.server.outcomes import outcome
+from projections.history import HistoryPage
+from projections.query import Page
+
+STATUS_OF = {"created": "201", "updated": "200", "deleted": "204"}
+
+
+def link(relation: str, url: str, parameters: Mapping[str, str | int]) -> dict[str, str]:
+    """One Bundle.link."""
+    text = urlencode(parameters, safe="/:,$")
+    return {"relation": relation, "url": f"{url}?{text}" if text else url}
+
+
+def searchset(
+    page: Page, type: str, base: str, url: str, asked: Mapping[str, str], count: int, ignored: list[str]
+) -> dict[str, Any]:
+    """A page of resources. `base` is the base's whole URL, `url` that of the type."""
+    strict = base.endswith("/fhir")
+    links = [link("self", url, asked)]
+    if page.next is not None:
+        rest = {name: value for name, value in asked.items() if name not in ("_after", "_count")}
+        links.append(link("next", url, {**rest, "_count": count, "_after": page.next}))
+    entries: list[dict[str, Any]] = [
+        {
+            "fullUrl": f"{base}/{type}/{id}",
+            "resource": msgspec.Raw(data),
+            "search": {"mode": "match"},
+        }
+        for id, data in zip(page.ids, page.resources, strict=True)
+    ]
+    if ignored:
+        entries.append(_ignored(ignored, base))
+    bundle: dict[str, Any] = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "total": page.total,
+        "link": links,
+    }
+    if not strict:
+        bundle["params"] = []
+        bundle["query-sql"] = [page.sql[0], *page.sql[1]]
+        bundle["query-time"] = round(page.seconds * 1000, 3)
+    if entries or not strict:
+        bundle["entry"] = entries
+    return bundle
+
+
+def _ignored(names: list[str], base: str) -> dict[str, Any]:
+    issues = [
+        Issue(f"the parameter {name} is not known and was ignored", code="not-supported", severity="warning")
+        for name in names
+    ]
+    strict = base.endswith("/fhir")
+    return {"resource": outcome(issues, "/fhir" if strict else ""), "search": {"mode": "outcome"}}
+
+
+def history_bundle(
+    page: HistoryPage, base: str, links: list[dict[str, str]], last_bodies: Mapping[int, Previous]
+) -> dict[str, Any]:
+    """A page of versions, newest first."""
+    strict = base.endswith("/fhir")
+    entry = _history_entry if strict else _history_entry_of_tutorial
+    entries = [entry(event, base, last_bodies) for event in page.events]
+    bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "history", "total": page.total, "link": links}
+    if entries or not strict:
+        bundle["entry"] = entries
+    return bundle
+
+
+def _history_entry(event: Event, base: str, last_bodies: Mapping[int, Previous]) -> dict[str, Any]:
+    method = _method(event)
+    name = f"{event.type}/{event.id}"
+    entry: dict[str, Any] = {"fullUrl": f"{base}/{name}"}
+    if event.data is not None:
+        entry["resource"] = msgspec.Raw(event.data)
+    entry["request"] = {"method": method, "url": event.type if method == "POST" else name}
+    entry["response"] = {
+        "status": STATUS_OF[event.action],
+        "etag": f'W/"{event.position}"',
+        "lastModified": event.at,
+    }
+    return entry
+
+
+def _history_entry_of_tutorial(
+    event: Event, base: str, last_bodies: Mapping[int, Previous]
+) -> dict[str, Any]:
+    return {
+        "resource": msgspec.Raw(body_of(event, last_bodies)),
+        "request": {"method": _method(event), "url": event.type},
+    }
+
+
+def _method(event: Event) -> str:
+    """As history shows it: a patch is a PUT."""
+    return "PUT" if event.method == "PATCH" else event.method
+
+
+def body_of(event: Event, last_bodies: Mapping[int, Previous]) -> bytes:
+    """The event's body; for a delete the last body, with the delete's version and time."""
+    if event.data is not None:
+        return event.data
+    last = last_bodies.get(event.position)
+    stored = last.data if last is not None and last.data is not None else b"{}"
+    return splice(read(stored), event.type, event.id).render(event.position, event.at)
+
+
+def at(url: str) -> str:
+    """A URL made of type and id, safe to put in a link."""
+    return quote(url, safe="/:$.-_")

@@ -1,0 +1,124 @@
+"""One request and its answer, as the handlers see them: no aiohttp in here but the reading of the body."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from eventstore.body import Document, read
+from eventstore.errors import Malformed, TooLarge
+from eventstore.event import Context, encode_context
+from eventstore.server.negotiation import Format, Preferences, body_format, number
+from eventstore.server.routes import Route
+from eventstore.server.settings import BODY_BYTES_MAX, BODY_SECONDS_MAX
+from eventstore.store import Store
+from eventstore.yaml import to_json
+
+POSITION_MAX = 2**53
+
+
+class Call:
+    """A request on its way: what it names, what it asks for, and the store it goes to."""
+
+    __slots__ = (
+        "base_url",
+        "format",
+        "id_ignored",
+        "prefer",
+        "query",
+        "request",
+        "request_id",
+        "route",
+        "store",
+    )
+
+    def __init__(self, request: web.BaseRequest, route: Route, store: Store, request_id: str) -> None:
+        self.request = request
+        self.route = route
+        self.store = store
+        self.request_id = request_id
+        self.query: dict[str, str] = dict(request.query) if request.query_string else {}
+        self.prefer = Preferences()
+        self.format: Format = "json"
+        self.base_url = ""
+        self.id_ignored = False
+
+    @property
+    def strict(self) -> bool:
+        """Whether the base is /fhir."""
+        return self.route.base != ""
+
+    def header(self, name: str) -> str | None:
+        return self.request.headers.get(name)
+
+    async def body(self) -> bytes:
+        """The bytes of the body. Raises TooLarge or Malformed when it is too big or too slow."""
+        length = self.request.content_length
+        if length is not None and length > BODY_BYTES_MAX:
+            raise _too_large(length)
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                return await self._read()
+        except TimeoutError:
+            raise Malformed(f"the body had not arrived after {BODY_SECONDS_MAX:g} seconds") from None
+
+    async def _read(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.request.content.readany():
+            size += len(part)
+            if size > BODY_BYTES_MAX:
+                raise _too_large(size)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def document(self) -> Document:
+        """The body, parsed. Raises Malformed, TooLarge or UnsupportedMedia."""
+        written = body_format(self.header("Content-Type") or "")
+        data = await self.body()
+        if not data:
+            raise Malformed("the body is empty")
+        return read(to_json(data) if written == "yaml" else data)
+
+    def context(self) -> bytes:
+        """Who and why, as the event keeps it."""
+        return encode_context(
+            Context(
+                url=str(self.request.rel_url),
+                request=self.request_id,
+                correlation=self._text("X-Correlation-Id"),
+                reason=self._text("X-Quire-Reason"),
+            )
+        )
+
+    def _text(self, name: str) -> str:
+        """A header as text that can be stored, whatever bytes it was made of."""
+        return (self.header(name) or "").encode("utf-8", "replace").decode()
+
+    def count(self, default: int, most: int) -> int:
+        return number(self.query, "_count", default, most)
+
+    def position(self, name: str) -> int | None:
+        """A position from the URL."""
+        return number(self.query, name, 0, POSITION_MAX) if name in self.query else None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What to send: JSON bytes (written as YAML when that was asked for) and headers."""
+
+    status: int
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+    content_type: str = ""
+    """Only where it is not the resource type of the base."""
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(status, msgspec.json.encode(value), headers or {})
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(f"a body of {size} bytes or more; at most {BODY_BYTES_MAX} bytes are taken")

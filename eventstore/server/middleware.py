@@ -1,0 +1,107 @@
+"""Around every request: its id, its format, the errors, and the log line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from uuid_utils import uuid7
+
+from eventstore.errors import Malformed, QuireError
+from eventstore.server import outcomes
+from eventstore.server.call import Answer, Call, answer
+from eventstore.server.negotiation import answer_format, number, preferences
+from eventstore.server.routes import Route, route
+from eventstore.server.settings import Settings
+from eventstore.store import Store
+from eventstore.yaml import from_json
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+log = logging.getLogger("quire.http")
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
+_HOST = re.compile(r"[A-Za-z0-9.\-:\[\]_]{1,255}\Z")
+CONTENT_TYPES = {
+    "json": {"": "application/json", "/fhir": "application/fhir+json"},
+    "yaml": {"": "text/yaml", "/fhir": "text/yaml"},
+}
+
+
+class Front:
+    """Turns aiohttp's requests into calls and answers into its responses. No error leaves it."""
+
+    def __init__(self, store: Store, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+        self._store = store
+        self._settings = settings
+        self._handlers = handlers
+        self._ignore_ids = settings.fhir_post_id == "ignore"
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-Id")
+        request_id = given if given is not None and _REQUEST_ID.match(given) else str(uuid7())
+        call = Call(
+            request, Route("", "/fhir" if request.path.startswith("/fhir") else ""), self._store, request_id
+        )
+        try:
+            told = await self._answer(call)
+        except QuireError as error:
+            told = self._refusal(call, error)
+        except Exception:
+            log.exception("the request failed", extra={"request": request_id, "path": request.path})
+            told = self._refusal(
+                call, QuireError("an error of the server's own; its log has this request's id")
+            )
+        response = _response(call, told)
+        if log.isEnabledFor(logging.DEBUG):
+            seconds = round(time.perf_counter() - started, 6)
+            log.debug(
+                "request",
+                extra={"request": request_id, "method": request.method, "path": request.path_qs,
+                       "status": told.status, "seconds": seconds},
+            )  # fmt: skip
+        return response
+
+    async def _answer(self, call: Call) -> Answer:
+        request = call.request
+        call.format = answer_format(request.headers.get("Accept", ""), call.query.get("_format"))
+        call.route = route(request.rel_url.raw_path)
+        call.base_url = self._base_url(request) + call.route.base
+        call.prefer = preferences(request.headers.get("Prefer"))
+        call.id_ignored = self._ignore_ids and call.strict
+        minimum = request.headers.get("X-Min-Position")
+        if minimum is not None:
+            await self._store.reached(number({"X-Min-Position": minimum}, "X-Min-Position", 0, 2**53))
+        return await self._handlers[call.route.name](call)
+
+    def _refusal(self, call: Call, error: QuireError) -> Answer:
+        told = outcomes.outcome(error.issues, call.route.base, call.route.type)
+        return answer(told, outcomes.status(error), outcomes.headers(error))
+
+    def _base_url(self, request: web.BaseRequest) -> str:
+        """The URL under which the client reached us: as configured, or from headers that can be believed."""
+        if self._settings.base_url:
+            return self._settings.base_url.rstrip("/")
+        host, scheme = request.headers.get("Host", ""), request.scheme
+        if self._settings.trusted_proxies and request.remote in self._settings.trusted_proxies:
+            host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
+            scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
+        if not _HOST.match(host) or scheme not in ("http", "https"):
+            raise Malformed("the Host header is missing or makes no sense", code="value")
+        return f"{scheme}://{host}"
+
+
+def _response(call: Call, told: Answer) -> web.Response:
+    headers = {"X-Request-Id": call.request_id, **told.headers}
+    if told.body is None:
+        return web.Response(status=told.status, headers=headers)
+    body = told.body
+    if call.format == "yaml" and not told.content_type:
+        body = from_json(body)
+    kind = told.content_type or CONTENT_TYPES[call.format][call.route.base]
+    headers["Content-Type"] = f"{kind}; charset=utf-8"
+    return web.Response(status=told.status, body=body, headers=headers)

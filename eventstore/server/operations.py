@@ -1,0 +1,108 @@
+"""What is neither a resource nor a list: $sql, $json-schema, $import, health and the root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventstore import __version__
+from eventstore.errors import Malformed, NotAllowed, NotSupported
+from eventstore.server.call import Answer, Call, answer
+from eventstore.server.importing import import_lines
+from projections.views import view_name
+
+Scalar = str | int | float | bool | None
+
+
+async def sql(call: Call) -> Answer:
+    """`POST /$sql`: a SELECT over the views of types, as a string or `[statement, parameter, ...]`."""
+    _only(call, "POST")
+    asked = (await call.document()).value
+    statement, *parameters = asked if isinstance(asked, list) and asked else [asked]
+    if not isinstance(statement, str):
+        raise Malformed("$sql takes a string, or an array of a string and its parameters")
+    for index, parameter in enumerate(parameters, 1):
+        if not isinstance(parameter, Scalar):
+            raise Malformed("a parameter is a string, number, boolean or null", path=(index,))
+    views = [name for type in call.store.registry.names() for name in _views(type)]
+    return answer(await call.store.log.select(statement, parameters, views))
+
+
+def _views(type: str) -> tuple[str, str]:
+    return view_name(type), f"{view_name(type)}_history"
+
+
+async def json_schema(call: Call) -> Answer:
+    """`GET /$json-schema?path=definitions.T`, or without a path the whole document."""
+    _only(call, "GET", "HEAD")
+    path = _schema_path(call.query.get("path", ""))
+    if (
+        path[:1] == ["definitions"]
+        and len(path) > 1
+        and path[1] not in call.store.registry.schema_at(["definitions"])
+    ):
+        await call.store.kind(path[1])
+    return answer({"path": path, "schema": call.store.registry.schema_at(path)})
+
+
+def _schema_path(text: str) -> list[str]:
+    """`definitions.acme.Device` -> definitions, acme.Device: what follows is a type's name, dots and all."""
+    first, _, rest = text.partition(".")
+    return [part for part in (first, rest) if part]
+
+
+async def import_(call: Call) -> Answer:
+    """`POST /$import`: NDJSON in, for each line one line of what became of it."""
+    _only(call, "POST")
+    lines = (await call.body()).split(b"\n")
+    define_open = call.query.get("define-open") == "true"
+    outcomes = await import_lines(call.store, lines, define_open=define_open, context=call.context())
+    body = b"\n".join(msgspec.json.encode(one) for one in outcomes)
+    return Answer(200, body, content_type="application/x-ndjson")
+
+
+async def health(call: Call) -> Answer:
+    """Whether the process lives."""
+    _only(call, "GET", "HEAD")
+    return answer({"status": "pass", "version": __version__})
+
+
+async def ready(call: Call) -> Answer:
+    """Whether it accepts writes, and why not."""
+    _only(call, "GET", "HEAD")
+    pressure = await call.store.log.pressure()
+    told: dict[str, Any] = {
+        "status": "fail" if pressure.problem else "pass",
+        "position": call.store.position,
+        "walBytes": pressure.wal_bytes,
+    }
+    if pressure.problem:
+        told["output"] = pressure.problem
+    return answer(told, 503 if pressure.problem else 200)
+
+
+async def root(call: Call) -> Answer:
+    """What this server is; a bundle posted here comes with a later version."""
+    if call.request.method in ("POST", "PUT"):
+        raise NotSupported("bundles are not built yet; send each resource to its own URL")
+    _only(call, "GET", "HEAD")
+    return answer(
+        {
+            "name": "quire",
+            "version": __version__,
+            "fhirVersion": call.store.log.fhir_version,
+            "log": call.store.log.id,
+            "position": call.store.position,
+            "types": call.store.registry.names(),
+        }
+    )
+
+
+async def search(call: Call) -> Answer:
+    raise NotSupported("search parameters are not built yet; GET the type to list it")
+
+
+def _only(call: Call, *methods: str) -> None:
+    if call.request.method not in methods:
+        raise NotAllowed(f"{call.request.method} on {call.request.path}", methods)

@@ -1,0 +1,226 @@
+"""Create, read, update, patch and delete: bytes to commands, and what became of them to answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uuid_utils import uuid7
+
+from eventstore.body import Document, exact, read, write
+from eventstore.command import Accepted, Command, Method, Patch
+from eventstore.errors import Invalid, Issue, Malformed, NotAllowed, NotSupported
+from eventstore.event import Event
+from eventstore.server.call import Answer, Call, answer
+from eventstore.server.negotiation import (
+    JSON_PATCH,
+    MERGE_PATCH,
+    media_type,
+    not_modified,
+    precondition,
+)
+from eventstore.server.outcomes import outcome
+from eventstore.server.routes import ID
+from eventstore.server.times import http_date
+
+PATCH_NAMES = {
+    "json-patch": "json-patch",
+    "merge-patch": "merge-patch",
+    "json-merge-patch": "merge-patch",
+    "fhirpath-patch": "fhirpath-patch",
+}
+
+
+async def resource(call: Call) -> Answer:
+    """`/T/id`."""
+    match call.request.method:
+        case "GET" | "HEAD":
+            return await _read(call)
+        case "PUT":
+            return await _put(call, call.route.id)
+        case "PATCH":
+            return await _patch(call)
+        case "DELETE":
+            return await _delete(call)
+    raise NotAllowed(f"{call.request.method} on a resource", ("GET", "HEAD", "PUT", "PATCH", "DELETE"))
+
+
+async def version(call: Call) -> Answer:
+    """`/T/id/_history/v`."""
+    if call.request.method not in ("GET", "HEAD"):
+        raise NotAllowed(f"{call.request.method} on a version", ("GET", "HEAD"))
+    return _stored(call, await call.store.version(call.route.type, call.route.id, call.route.version))
+
+
+async def create(call: Call) -> Answer:
+    """`POST /T`."""
+    if call.header("If-None-Exist") is not None or _criteria(call):
+        raise NotSupported("conditional create is not built yet; POST without criteria, or PUT with an id")
+    document = await _object(call)
+    type = _type_of(call, document)
+    id = document.value.get("id")
+    if id is None or call.id_ignored:
+        id = str(uuid7())
+        document = _without_id(document)
+    return await _store(call, "POST", type, _checked_id(id), document)
+
+
+async def put_by_body(call: Call) -> Answer:
+    """`PUT /T`: the id is in the body; on the base `/` only."""
+    if call.strict or _criteria(call):
+        raise NotSupported("conditional update is not built yet; PUT to the resource's own URL")
+    document = await _object(call)
+    id = document.value.get("id")
+    if id is None:
+        raise Malformed("PUT without an id in the URL takes it from the body, which has none", path=("id",))
+    return await _store(call, "PUT", _type_of(call, document), _checked_id(id), document)
+
+
+async def _read(call: Call) -> Answer:
+    if call.route.type == "Entity":
+        built_in = call.store.registry.builtin(call.route.id)
+        if built_in is not None:
+            return answer(built_in)
+    return _stored(call, await call.store.read(call.route.type, call.route.id))
+
+
+def _stored(call: Call, event: Event) -> Answer:
+    etag = f'W/"{event.position}"'
+    headers = {"ETag": etag, "Last-Modified": http_date(event.at)}
+    if not_modified(call.header("If-None-Match"), event.position):
+        return Answer(304, None, headers)
+    return Answer(200, event.data, headers)
+
+
+async def _put(call: Call, id: str) -> Answer:
+    document = await _object(call)
+    type = _type_of(call, document)
+    sent = document.value.get("id")
+    if sent is None and call.strict:
+        raise Malformed(f"the body has no id; under /fhir it must be {id!r}, as in the URL", path=("id",))
+    if sent is not None and sent != id:
+        raise Malformed(f"the id in the body is {sent!r}, in the URL {id!r}", path=("id",), code="value")
+    return await _store(call, "PUT", type, id, document)
+
+
+async def _delete(call: Call) -> Answer:
+    await call.store.kind(call.route.type)
+    return await _submit(call, _command(call, "DELETE", call.route.type, call.route.id))
+
+
+async def _patch(call: Call) -> Answer:
+    await call.store.kind(call.route.type)
+    patch = await _patch_of(call)
+    command = _command(call, "PATCH", call.route.type, call.route.id, patch=patch)
+    return await _submit(call, command)
+
+
+async def _patch_of(call: Call) -> Patch:
+    """What kind of patch it is: by Content-Type, by `_type` or `_method`, else by the body's shape."""
+    kind = media_type(call.header("Content-Type") or "")
+    named = call.query.get("_type") or call.query.get("_method")
+    document = await call.document()
+    if kind in (JSON_PATCH, MERGE_PATCH):
+        format = "json-patch" if kind == JSON_PATCH else "merge-patch"
+    elif named is not None:
+        if named not in PATCH_NAMES:
+            raise Malformed(f"_type={named[:80]}: json-patch or merge-patch is wanted", code="value")
+        format = PATCH_NAMES[named]
+    else:
+        format = _shape(document.value)
+    if format == "fhirpath-patch":
+        raise NotSupported("FHIRPath Patch is not built yet; send a JSON Patch or a merge patch")
+    if not isinstance(document.value, list if format == "json-patch" else dict):
+        raise Malformed("a JSON Patch is an array of operations, a merge patch an object")
+    return Patch("json-patch" if format == "json-patch" else "merge-patch", exact(document.data))
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, list):
+        return "json-patch"
+    if isinstance(value, dict) and value.get("resourceType") == "Parameters":
+        return "fhirpath-patch"
+    return "merge-patch"
+
+
+async def _store(call: Call, method: Method, type: str, id: str, document: Document) -> Answer:
+    return await _submit(call, _command(call, method, type, id, document=document))
+
+
+def _command(call: Call, method: Method, type: str, id: str, **more: Any) -> Command:
+    asked = precondition(call.header("If-Match"), call.header("If-None-Match"))
+    return Command(
+        method, type, id, call.context(), precondition=asked, short_references=not call.strict, **more
+    )
+
+
+async def _submit(call: Call, command: Command) -> Answer:
+    accepted = await call.store.submit(command)
+    headers = _headers(call, command, accepted)
+    if command.method == "DELETE":
+        return Answer(204, None, headers)
+    status = 201 if accepted.action == "created" else 200
+    if call.prefer.returned == "minimal":
+        return Answer(status, None, headers)
+    if call.prefer.returned == "operationoutcome":
+        text = f"{command.type}/{command.id} {accepted.action} at version {accepted.position}"
+        told = outcome([Issue(text, code="informational", severity="information")], call.route.base)
+        return answer(told, status, headers)
+    return Answer(status, accepted.data, headers)
+
+
+def _headers(call: Call, command: Command, accepted: Accepted) -> dict[str, str]:
+    if accepted.position is None:
+        return {"X-Log-Position": str(call.store.position)}
+    version = str(accepted.position)
+    headers = {"ETag": f'W/"{version}"', "Last-Modified": http_date(accepted.at), "X-Log-Position": version}
+    if command.method != "DELETE":
+        headers["Location"] = f"{call.base_url}/{command.type}/{command.id}/_history/{version}"
+    return headers
+
+
+async def _object(call: Call) -> Document:
+    """The body as a resource. An unknown type is told before anything is said of the body."""
+    await call.store.kind(call.route.type)
+    document = await call.document()
+    if not isinstance(document.value, dict):
+        raise Malformed("a resource is an object")
+    return document
+
+
+def _type_of(call: Call, document: Document) -> str:
+    type = call.route.type
+    sent = document.value.get("resourceType")
+    if sent is None and call.strict:
+        raise Malformed(
+            f"the body has no resourceType; under /fhir it must be {type!r}", path=("resourceType",)
+        )
+    if sent is not None and sent != type:
+        raise Malformed(
+            f"the resourceType in the body is {sent!r}, in the URL {type!r}",
+            path=("resourceType",),
+            code="value",
+        )
+    return type
+
+
+def _checked_id(id: Any) -> str:
+    if not isinstance(id, str) or not ID.match(id):
+        raise Invalid(
+            f"an id is a string of 1 to 64 of A-Z a-z 0-9 - and ., not {str(id)[:80]!r}", path=("id",)
+        )
+    return id
+
+
+def _without_id(document: Document) -> Document:
+    """The document as if no id had been sent."""
+    if "id" not in document.value:
+        return document
+
+    tree = exact(document.data)
+    del tree["id"]
+    return read(write(tree))
+
+
+def _criteria(call: Call) -> bool:
+    """Whether the URL has search criteria: parameters that are not about the answer's form."""
+    return any(name not in ("_format", "_pretty") for name in call.query)

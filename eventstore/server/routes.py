@@ -1,0 +1,85 @@
+"""Which URL is what: a path to a route. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import msgspec
+
+from eventstore.errors import Malformed, NotFound
+
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+POSITION = re.compile(r"[1-9][0-9]{0,17}\Z")
+URL_BYTES_MAX = 8190
+
+ROOT = {
+    "health": "health",
+    "ready": "ready",
+    "_history": "history",
+    "$changes": "changes",
+    "$json-schema": "json-schema",
+    "$sql": "sql",
+    "$import": "import",
+}
+"""First path segments that are no type."""
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """What a path names. `base` is `/fhir` or empty."""
+
+    name: str
+    base: str
+    type: str = ""
+    id: str = ""
+    version: int = 0
+
+
+def route(path: str) -> Route:
+    """The route of a URL's path (still percent-encoded). Raises NotFound, or Malformed for an id that cannot be."""
+    parts = path.split("/")[1:]
+    if "%" in path:
+        parts = [unquote(part) for part in parts]
+    base = ""
+    if parts[0] == "fhir":
+        base, parts = "/fhir", parts[1:]
+    if parts and parts[-1] == "":
+        parts.pop()
+    match parts:
+        case []:
+            return Route("root", base)
+        case [word] if word in ROOT:
+            return Route(ROOT[word], base)
+        case [type]:
+            return Route("type", base, type)
+        case [type, "_history"]:
+            return Route("history", base, type)
+        case [type, "$changes"]:
+            return Route("changes", base, type)
+        case [type, "_search"]:
+            return Route("search", base, type)
+        case [type, id]:
+            return Route("resource", base, type, _id(id))
+        case [type, id, "_history"]:
+            return Route("history", base, type, _id(id))
+        case [type, id, "$changes"]:
+            return Route("changes", base, type, _id(id))
+        case [type, id, "_history", version]:
+            return Route("version", base, type, _id(id), _version(type, id, version))
+    raise NotFound(f"there is nothing at {path[:200]}")
+
+
+def _id(text: str) -> str:
+    if not ID.match(text):
+        if text.startswith("$"):
+            raise NotFound(f"there is no operation {text[:80]} here")
+        raise Malformed(
+            f"an id is 1 to 64 of A-Z a-z 0-9 - and ., not {text[:80]!r}", path=("id",), code="value"
+        )
+    return text
+
+
+def _version(type: str, id: str, text: str) -> int:
+    if not POSITION.match(text):
+        raise NotFound(f"{type}/{id} has no version {text[:80]}: versions are numbers")
+    return int(text)

@@ -1,0 +1,52 @@
+"""How a process runs. What the data is, is in the log."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from eventstore.errors import Invalid
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+BODY_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 3.0
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The options of `quire serve`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data: Path = Path("quire-data")
+    fhir_version: str = ""
+    """For a new log; empty takes what the log has, or 4.0.1."""
+    fhir_post_id: Literal["honour", "ignore"] = "honour"
+    """What becomes of the id in the body of a POST under /fhir."""
+    base_url: str = ""
+    """The URL under which clients reach the server; empty takes the Host header."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-Host and X-Forwarded-Proto are believed."""
+    insecure: bool = False
+    """Listen on an address that others can reach, without access control."""
+
+    def check(self) -> None:
+        """Raises Invalid when this cannot be run."""
+        if not 0 <= self.port <= 65535:
+            raise Invalid(f"--port {self.port}: a port is 0 to 65535")
+        if not self.insecure and not _is_loopback(self.host):
+            raise Invalid(
+                f"--host {self.host} can be reached from other machines, and this version has no access control; "
+                "use a loopback address, or --insecure when the network is closed"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

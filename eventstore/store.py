@@ -1,0 +1,89 @@
+"""What the shell calls: reads by key, and writes checked as far as they can be before they queue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from eventstore.batch import admit, served
+from eventstore.command import Accepted, Command
+from eventstore.errors import Gone, NotFound, NotYet
+from eventstore.event import Event, Position
+from eventstore.log.base import EventLog
+from eventstore.types.registry import CompiledType, Registry
+from eventstore.writer import Writer
+
+WAIT_SECONDS_MAX = 3.0
+
+
+class Store:
+    """One log, its writer and its types."""
+
+    def __init__(self, log: EventLog, writer: Writer) -> None:
+        self.log = log
+        self._writer = writer
+
+    @property
+    def registry(self) -> Registry:
+        return self._writer.registry
+
+    @property
+    def position(self) -> Position:
+        """The tip, as far as this process knows."""
+        return self._writer.tip.position
+
+    async def kind(self, type: str) -> CompiledType:
+        """The type of that name, after a look at the log when it is not known. Raises NotFound."""
+        if self.registry.served(type) is None:
+            await self._writer.catch_up()
+        return served(self.registry, type)
+
+    async def submit(self, command: Command) -> Accepted:
+        """Check the command against the types as they are now, then have it written.
+
+        Raises every refusal of DESIGN section 3; what was answered is on the disk.
+        """
+        await self.kind(command.type)
+        (accepted,) = await self.queue(command)
+        return accepted
+
+    def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
+        """As `submit`, for a type that is known: check now, answer when it is written."""
+        kind = served(self.registry, command.type)
+        return self._writer.submit(_checked(command, kind) if command.document is not None else command)
+
+    async def read(self, type: str, id: str) -> Event:
+        """The current version of a resource. Raises NotFound, or Gone when it was deleted."""
+        event = await self.log.last(type, id)
+        if event is None:
+            await self.kind(type)
+            raise NotFound(f"{type}/{id} does not exist")
+        if event.data is None:
+            raise Gone(f"{type}/{id} was deleted at version {event.position}", event.position)
+        return event
+
+    async def version(self, type: str, id: str, position: Position) -> Event:
+        """One version of a resource. Raises NotFound when that is not one of its versions, Gone for its delete."""
+        event = await self.log.at(position)
+        if event is None or (event.type, event.id) != (type, id):
+            raise NotFound(f"{type}/{id} has no version {position}")
+        if event.data is None:
+            raise Gone(f"{type}/{id} was deleted at version {position}", position)
+        return event
+
+    async def reached(self, position: Position) -> None:
+        """Wait until the log is at a position. Raises NotYet after WAIT_SECONDS_MAX."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await self._writer.reached(position)
+        except TimeoutError:
+            raise NotYet(f"the log is at {self.position}, not yet at {position}", self.position) from None
+
+
+def _checked(command: Command, kind: CompiledType) -> Command:
+    assert command.document is not None
+    document, body = admit(kind, command.document, command.id, command.short_references)
+    changed: dict[str, Any] = {"document": document, "body": body, "checked": kind.position}
+    return msgspec.structs.replace(command, **changed)

@@ -1,0 +1,195 @@
+"""The FHIR data types that are built in, for each FHIR version, and what a value of each primitive looks like."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from eventstore.types.definition import EXTENSION, REFERENCE, Element, Library, TypeDefinition, choice_key
+
+FHIR_VERSIONS = ("4.0.1", "4.3.0", "5.0.0")
+
+ID = r"^[A-Za-z0-9\-.]{1,64}$"
+TYPE_NAME = r"[A-Za-z][A-Za-z0-9]*(?:[-.][A-Za-z0-9]+)*"
+RELATIVE_REFERENCE = rf"{TYPE_NAME}/[A-Za-z0-9\-.]{{1,64}}(?:/_history/[A-Za-z0-9\-.]{{1,64}})?(?:#\S*)?"
+
+_UUID = r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_OID = r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+"
+_URL = r"[A-Za-z][A-Za-z0-9+.\-]*://\S+"
+_REFERENCE = rf"^(?:{RELATIVE_REFERENCE}|#\S*|{_URL}|{_UUID.replace('a-f', 'A-Fa-f')}|{_OID})$"
+_CODE = r"^\S+(?: \S+)*$"
+_URI = r"^\S*$"
+_INTEGER64 = r"^(?:0|[-+]?[1-9][0-9]{0,18})$"
+
+_YEAR = r"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_MONTH = r"(?:0[1-9]|1[0-2])"
+_DAY = r"(?:0[1-9]|[12][0-9]|3[01])"
+_ZONE = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
+_DATE = rf"^{_YEAR}(?:-{_MONTH}(?:-{_DAY})?)?$"
+
+
+def _clock(fraction: str) -> str:
+    """A time of day to the second at least; 60 is a leap second."""
+    return rf"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.{fraction})?"
+
+
+_FRACTION = {"4.0.1": "[0-9]+", "4.3.0": "[0-9]+", "5.0.0": "[0-9]{1,9}"}
+
+_MEANING = {
+    ID: "expected an id: 1 to 64 of A-Z, a-z, 0-9, - and .",
+    _REFERENCE: "expected a reference: Type/id, #id, an absolute URL, urn:uuid:... or urn:oid:...",
+    _CODE: "expected a code: no white space but single spaces inside",
+    _URI: "expected a URI: no white space",
+    _INTEGER64: "expected an integer in a string",
+    f"^{_UUID}$": "expected a UUID: urn:uuid: and 36 characters in lower case",
+    f"^{_OID}$": "expected an OID: urn:oid:1.2.3",
+    _DATE: "expected a date: YYYY, YYYY-MM or YYYY-MM-DD",
+}
+
+_WHOLE = {"type": "integer", "maximum": 2**31 - 1}
+_TEXT = {"type": "string"}
+
+
+def _texts(pattern: str) -> dict[str, str]:
+    return {"type": "string", "pattern": pattern}
+
+
+_PRIMITIVES = {
+    "base64Binary": {"type": "string", "contentEncoding": "base64"},
+    "boolean": {"type": "boolean"},
+    "canonical": _texts(_URI),
+    "code": _texts(_CODE),
+    "date": _texts(_DATE),
+    "decimal": {"type": "number"},
+    "id": _texts(ID),
+    "integer": {**_WHOLE, "minimum": -(2**31)},
+    "markdown": _TEXT,
+    "oid": _texts(f"^{_OID}$"),
+    "positiveInt": {**_WHOLE, "minimum": 1},
+    "string": _TEXT,
+    "unsignedInt": {**_WHOLE, "minimum": 0},
+    "uri": _texts(_URI),
+    "url": _texts(_URI),
+    "uuid": _texts(f"^{_UUID}$"),
+}
+
+
+def _moments(version: str) -> dict[str, dict[str, str]]:
+    """The primitives with a time of day in them."""
+    clock = _clock(_FRACTION[version])
+    day = f"{_YEAR}-{_MONTH}-{_DAY}"
+    return {
+        "dateTime": _texts(rf"^{_YEAR}(?:-{_MONTH}(?:-{_DAY}(?:T{clock}{_ZONE})?)?)?$"),
+        "instant": _texts(f"^{day}T{clock}{_ZONE}$"),
+        "time": _texts(f"^{clock}$"),
+    }
+
+
+_MOMENT_MEANING = {
+    "dateTime": "expected a dateTime: YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss with Z or an offset",
+    "instant": "expected an instant: YYYY-MM-DDThh:mm:ss with Z or an offset",
+    "time": "expected a time: hh:mm:ss",
+}
+
+
+@cache
+def meaning_of(pattern: str) -> str:
+    """What a pattern of ours asks for, in words; nothing for a pattern of somebody else's."""
+    for version in FHIR_VERSIONS:
+        for name, schema in _moments(version).items():
+            if schema["pattern"] == pattern:
+                return _MOMENT_MEANING[name]
+    return _MEANING.get(pattern, "")
+
+
+_OPEN_TYPES = """base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt
+string time unsignedInt uri url uuid Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count
+Distance Duration HumanName Identifier Money Period Quantity Range Ratio Reference SampledData Signature Timing
+ContactDetail DataRequirement Expression ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage
+Meta"""
+
+_MORE_OPEN_TYPES = {
+    "4.0.1": "Contributor",
+    "4.3.0": "Contributor CodeableReference RatioRange",
+    "5.0.0": "integer64 CodeableReference RatioRange Availability ExtendedContactDetail",
+}
+
+
+@cache
+def open_types(version: str) -> tuple[str, ...]:
+    """The types that the value of an Extension may have, whether or not they are built in here."""
+    return (*_OPEN_TYPES.split(), *_MORE_OPEN_TYPES[version].split())
+
+
+PART = (Element("id", "string"), Element(EXTENSION, "Extension", collection=True))
+"""What every element that is an object may have."""
+
+_COMPARATORS = {"4.0.1": ("<", "<=", ">=", ">"), "4.3.0": ("<", "<=", ">=", ">"), "5.0.0": ("<", "<=", ">=", ">", "ad")}
+
+
+def _complex(version: str) -> dict[str, tuple[Element, ...]]:
+    return {
+        "Coding": (
+            Element("system", "uri"),
+            Element("version", "string"),
+            Element("code", "code"),
+            Element("display", "string"),
+            Element("userSelected", "boolean"),
+        ),
+        "CodeableConcept": (Element("coding", "Coding", collection=True), Element("text", "string")),
+        "Identifier": (
+            Element("use", "code", enum=("usual", "official", "temp", "secondary", "old")),
+            Element("type", "CodeableConcept"),
+            Element("system", "uri"),
+            Element("value", "string"),
+            Element("period", "Period"),
+            Element("assigner", REFERENCE, refers=("Organization",)),
+        ),
+        "Meta": (
+            Element("versionId", "id"),
+            Element("lastUpdated", "instant"),
+            Element("source", "uri"),
+            Element("profile", "canonical", collection=True),
+            Element("security", "Coding", collection=True),
+            Element("tag", "Coding", collection=True),
+        ),
+        "Period": (Element("start", "dateTime"), Element("end", "dateTime")),
+        "Quantity": (
+            Element("value", "decimal"),
+            Element("comparator", "code", enum=_COMPARATORS[version]),
+            Element("unit", "string"),
+            Element("system", "uri"),
+            Element("code", "code"),
+        ),
+        REFERENCE: (
+            Element("reference", "string", schema={"pattern": _REFERENCE}),
+            Element("type", "uri"),
+            Element("identifier", "Identifier"),
+            Element("display", "string"),
+        ),
+    }
+
+
+def _extension(version: str, available: Library) -> tuple[Element, ...]:
+    """Any value of an open type; of those that are not built in, any object."""
+    return (
+        Element("url", "uri", required=True),
+        *(
+            Element(choice_key("value", type), type, choice="value")
+            if type in available
+            else Element(choice_key("value", type), open=True, choice="value")
+            for type in open_types(version)
+        ),
+    )
+
+
+@cache
+def datatypes(version: str) -> Library:
+    """The data types of a FHIR version, by name."""
+    primitives = _PRIMITIVES | _moments(version) | ({"integer64": _texts(_INTEGER64)} if version == "5.0.0" else {})
+    found = {name: TypeDefinition(name, "primitive", schema=schema) for name, schema in primitives.items()}
+    found["Element"] = TypeDefinition("Element", "abstract", PART)
+    for name, elements in _complex(version).items():
+        found[name] = TypeDefinition(name, "type", (*PART, *elements))
+    available = {**found, "Extension": TypeDefinition("Extension", "type")}
+    found["Extension"] = TypeDefinition("Extension", "type", (*PART, *_extension(version, available)))
+    return found

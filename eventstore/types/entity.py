@@ -1,0 +1,240 @@
+"""Definitions by Entity and Attribute resources, read into the one form inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from eventstore.errors import Invalid, Issue, Path
+from eventstore.types.datatypes import PART
+from eventstore.types.definition import EXTENSION, REFERENCE, Element, Kind, TypeDefinition, choice_key
+
+MODIFIER_EXTENSION = "modifierExtension"
+
+_MODIFIABLE = (*PART, Element(MODIFIER_EXTENSION, "Extension", collection=True))
+_RESERVED_AT_TOP = frozenset({"id", "resourceType", "meta", EXTENSION, MODIFIER_EXTENSION})
+_RESERVED_BELOW = frozenset({EXTENSION, MODIFIER_EXTENSION})
+_RESERVED_PREFIX = "fhir_"
+
+_UNAVAILABLE = {
+    "Entity": ("isMeta", "nonPersistable", "history", "idGeneration", "sequencePrefix"),
+    "Attribute": ("isUnique", "valueSet"),
+}
+
+
+class EntitySpec(msgspec.Struct, frozen=True):
+    """What an Entity says of its type."""
+
+    kind: Kind
+    open: bool
+    schema: dict[str, Any] | None
+
+
+class AttributeSpec(msgspec.Struct, frozen=True):
+    """What an Attribute says of the elements of its owner."""
+
+    id: str
+    owner: str
+    path: tuple[str, ...]
+    elements: tuple[Element, ...]
+    """One; or of a union one for each type."""
+    used: tuple[tuple[Path, str], ...]
+    """Names of the types that the elements have, and where in the Attribute each is named."""
+
+    @property
+    def is_object(self) -> bool:
+        return not self.elements[0].type
+
+    @property
+    def extension_url(self) -> str:
+        return self.elements[0].extension_url
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What it takes up among its neighbours."""
+        return frozenset((self.path[-1], *(element.name for element in self.elements)))
+
+
+def _unavailable(type: str, value: dict[str, Any]) -> Iterator[Issue]:
+    for field in _UNAVAILABLE[type]:
+        if value.get(field):
+            yield Issue(f"{field} is not available in this version: leave it out", (field,), "not-supported")
+
+
+def read_entity(value: dict[str, Any]) -> EntitySpec:
+    """Read an Entity that its own schema has let in. Raises Invalid."""
+    issues = list(_unavailable("Entity", value))
+    if value["type"] == "primitive":
+        why = "primitive types cannot be defined: use an Attribute of a built-in one with a schema"
+        issues.append(Issue(why, ("type",), "not-supported"))
+    is_open, schema = value.get("isOpen", False), value.get("schema")
+    if not is_open and "additionalProperties" in (schema or {}):
+        issues.append(_closed())
+    if issues:
+        raise Invalid(issues)
+    return EntitySpec(value["type"], is_open, schema)
+
+
+def _closed() -> Issue:
+    why = "additionalProperties is for objects that say isOpen: true"
+    return Issue(why, ("schema", "additionalProperties"), "value")
+
+
+def read_attribute(value: dict[str, Any]) -> AttributeSpec:
+    """Read an Attribute that its own schema has let in. Raises Invalid with everything that makes no sense."""
+    issues = [*_unavailable("Attribute", value), *_reserved(value["path"]), *_contradictions(value)]
+    used = list(_used(value, issues))
+    owner = type_named(value["resource"], ("resource",), issues)
+    refers = tuple(
+        type_named(target, ("refers", index), issues) for index, target in enumerate(value.get("refers", ()))
+    )
+    names = [name for _, name in used] or ([REFERENCE] if refers else [])
+    if refers and REFERENCE not in names:
+        issues.append(Issue("refers is for a Reference: leave the type out", ("refers",), "value"))
+    elements = tuple(_elements(value, names, refers))
+    issues.extend(_options(elements, len(value["path"]) - 1))
+    if issues:
+        raise Invalid(issues)
+    return AttributeSpec(value["id"], owner, tuple(value["path"]), elements, tuple(used))
+
+
+def type_named(target: Any, path: Path, issues: list[Issue]) -> str:
+    """The name in `{id, resourceType: Entity}`, `{reference: "Entity/X"}` or, in a list, just `X`."""
+    if isinstance(target, str):
+        return target
+    id, reference = target.get("id"), target.get("reference")
+    if reference is not None and not reference.startswith("Entity/"):
+        issues.append(Issue("expected a reference to an Entity: Entity/X", (*path, "reference"), "value"))
+    elif id is None and reference is None:
+        issues.append(Issue("is required: name the Entity", (*path, "id"), "required"))
+    elif id is not None and reference not in (None, f"Entity/{id}"):
+        issues.append(Issue("id and reference name different Entities", (*path, "reference"), "value"))
+    return str(id) if id is not None else str(reference).removeprefix("Entity/")
+
+
+def _used(value: dict[str, Any], issues: list[Issue]) -> Iterator[tuple[Path, str]]:
+    if "type" in value:
+        yield ("type",), type_named(value["type"], ("type",), issues)
+    for index, target in enumerate(value.get("union", ())):
+        yield ("union", index), type_named(target, ("union", index), issues)
+
+
+def _reserved(path: list[str]) -> Iterator[Issue]:
+    for index, name in enumerate(path):
+        if name in (_RESERVED_BELOW if index else _RESERVED_AT_TOP):
+            yield Issue(f"{name} is reserved: every type has it", ("path", index), "value")
+        elif name.startswith(_RESERVED_PREFIX):
+            yield Issue(f"names beginning {_RESERVED_PREFIX} are reserved", ("path", index), "value")
+
+
+def _options(elements: tuple[Element, ...], depth: int) -> Iterator[Issue]:
+    """What is wrong with the keys of a union."""
+    seen = set(_RESERVED_BELOW if depth else _RESERVED_AT_TOP)
+    for index, element in enumerate(elements if elements[0].choice else ()):
+        if element.name in seen:
+            yield Issue(f"{element.name} is there already", ("union", index), "value")
+        seen.add(element.name)
+
+
+def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
+    """Fields that make no sense beside one another."""
+    has_type = "type" in value or "union" in value or "refers" in value
+    for one, other in (("type", "union"), ("enum", "union"), ("enum", "refers"), ("schema", "union")):
+        if one in value and other in value:
+            yield Issue(f"{one} and {other} exclude one another", (one,), "value")
+    for flag in ("isCollection", "extensionUrl"):
+        if value.get(flag) and "union" in value:
+            yield Issue(f"{flag} and union exclude one another: a choice has one value", (flag,), "value")
+    if value.get("isOpen") and has_type:
+        yield Issue("isOpen is for objects without a type", ("isOpen",), "value")
+    if "extensionUrl" in value and not has_type:
+        yield Issue("an extension needs a type: say which it holds", ("extensionUrl",), "value")
+    if "enum" in value and not has_type:
+        yield Issue("an enum needs a type: say which it is", ("enum",), "value")
+    if "additionalProperties" in value.get("schema", ()) and not value.get("isOpen"):
+        yield _closed()
+
+
+def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) -> Iterator[Element]:
+    name, is_choice = value["path"][-1], "union" in value
+    for type in types or [""]:
+        yield Element(
+            choice_key(name, type) if is_choice else name,
+            type,
+            open=value.get("isOpen", False),
+            required=value.get("isRequired", False),
+            collection=value.get("isCollection", False),
+            choice=name if is_choice else "",
+            enum=tuple(value.get("enum", ())),
+            refers=refers if type == REFERENCE else (),
+            extension_url=value.get("extensionUrl", ""),
+            schema=value.get("schema"),
+        )
+
+
+Usable = Callable[[str], str]
+"""Why a type cannot be that of an element, or nothing."""
+
+
+def link(spec: AttributeSpec, why_not_used: Usable, why_not_target: Usable) -> Iterator[Issue]:
+    """What is wrong with the types that an Attribute names."""
+    for path, name in spec.used:
+        if why := why_not_used(name):
+            yield Issue(why, path, "value")
+    for index, target in enumerate(spec.elements[0].refers):
+        if why := why_not_target(target):
+            yield Issue(why, ("refers", index), "value")
+
+
+def clash(new: AttributeSpec, old: AttributeSpec) -> str:
+    """Why two Attributes of one type cannot both be; nothing when they can."""
+    upper, lower = sorted((new, old), key=lambda spec: len(spec.path))
+    depth = len(upper.path) - 1
+    if upper.path[:depth] != lower.path[:depth]:
+        return ""
+    are_level = len(lower.path) == len(upper.path)
+    if upper.path[depth] == lower.path[depth]:
+        return "" if upper.is_object and not are_level else _overlap(new, old)
+    if both := upper.keys & (lower.keys if are_level else {lower.path[depth]}):
+        return f"the key {min(both)} is that of Attribute {old.id}"
+    if are_level and upper.extension_url and upper.extension_url == lower.extension_url:
+        return f"the extension {upper.extension_url} is that of Attribute {old.id}"
+    return ""
+
+
+def _overlap(new: AttributeSpec, old: AttributeSpec) -> str:
+    if new.path == old.path:
+        return f"the path {'.'.join(new.path)} is that of Attribute {old.id}"
+    if len(old.path) < len(new.path):
+        names = " or ".join(element.type for element in old.elements)
+        return f"{'.'.join(old.path)} is {names} by Attribute {old.id}: there are no elements to add in it"
+    return f"Attribute {old.id} is inside it: only an object without a type has elements of its own"
+
+
+def assemble(name: str, entity: EntitySpec, attributes: Iterable[AttributeSpec]) -> TypeDefinition:
+    """The definition of a type from its Entity and those of its Attributes, which are known not to clash."""
+    standard = _MODIFIABLE
+    if entity.kind == "resource":
+        type = Element("resourceType", "string", schema={"const": name})
+        standard = (*_MODIFIABLE, Element("meta", "Meta"), type)
+    elements = (*standard, *_level(list(attributes), 0))
+    return TypeDefinition(name, entity.kind, elements, entity.open, entity.schema)
+
+
+def _level(specs: list[AttributeSpec], depth: int) -> Iterator[Element]:
+    """The elements at one depth of the paths; parents that no Attribute defines are closed objects."""
+    grouped: dict[str, list[AttributeSpec]] = {}
+    for spec in specs:
+        grouped.setdefault(spec.path[depth], []).append(spec)
+    for name, group in grouped.items():
+        own = [spec for spec in group if len(spec.path) == depth + 1]
+        if own and not own[0].is_object:
+            yield from own[0].elements
+        else:
+            element = own[0].elements[0] if own else Element(name)
+            children = tuple(_level([spec for spec in group if len(spec.path) > depth + 1], depth + 1))
+            named = {child.name for child in children}
+            standard = tuple(element for element in _MODIFIABLE if element.name not in named)
+            yield msgspec.structs.replace(element, children=(*standard, *children))

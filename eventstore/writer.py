@@ -1,0 +1,208 @@
+"""The writer: requests join a batch, one batch at a time takes the log, and one commit answers them all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from eventstore.batch import Batch
+from eventstore.command import Accepted, Command, Key
+from eventstore.errors import QuireError, Throttled, Unavailable
+from eventstore.event import SALT_BYTES, Event, Tip
+from eventstore.log.base import AppendFailed, EventLog, Span
+from eventstore.projection import Change, Rows
+from eventstore.types.registry import DEFINITION_TYPES, Registry
+
+BATCH_TRANSACTIONS_MAX = 256
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+QUEUE_TRANSACTIONS_MAX = 8192
+CATCH_UP_EVENTS = 1000
+
+Project = Callable[[Sequence[Change]], Rows]
+"""The inline projections, as one pure function."""
+
+
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
+    """One transaction in the queue, and who waits for it."""
+
+    commands: tuple[Command, ...]
+    done: asyncio.Future[list[Accepted]]
+
+    def accept(self, accepted: list[Accepted]) -> None:
+        if not self.done.done():
+            self.done.set_result(accepted)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Writer:
+    """The one that appends. `registry` and `tip` are as of the last commit it knows of."""
+
+    def __init__(self, log: EventLog, project: Project, clock: Callable[[], str]) -> None:
+        self.registry = Registry.empty(log.fhir_version)
+        self.tip = Tip(0, "", log.genesis)
+        self._log = log
+        self._project = project
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Learn the types and the tip from the log, and begin to write."""
+        await self.catch_up()
+        self._task = asyncio.create_task(self._run(), name="quire-writer")
+
+    async def stop(self) -> None:
+        """Write what was accepted into the queue, then end."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+
+    def submit(self, *commands: Command) -> asyncio.Future[list[Accepted]]:
+        """Queue the commands as one transaction, all or none; the future is done when it is on the disk.
+
+        Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
+        refused the transaction, or Unavailable when the log cannot be written.
+        """
+        if self._closing:
+            raise Unavailable("the server is stopping; try again")
+        if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
+            raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
+        waiting = _Waiting(commands, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        return waiting.done
+
+    async def reached(self, position: int) -> None:
+        """Wait until the tip is at a position."""
+        while self.tip.position < position:
+            await self._moved.wait()
+
+    async def catch_up(self) -> None:
+        """Bring the registry and the tip up to the log's end."""
+        self.registry = await self._registry_at(self.registry, None)
+        self.tip = await self._log.tip()
+
+    async def _registry_at(self, registry: Registry, until: int | None) -> Registry:
+        """The registry with the definition events after it, in order."""
+        for event in await self._definitions(registry.position, until):
+            value = msgspec.json.decode(event.data) if event.data is not None else None
+            registry = registry.apply(event.position, event.type, event.id, value)
+        return registry
+
+    async def _definitions(self, after: int, until: int | None) -> list[Event]:
+        found: list[Event] = []
+        for type in DEFINITION_TYPES:
+            at = after
+            while events := await self._log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+                found.extend(events)
+                at = events[-1].position
+        return sorted(found, key=lambda event: event.position)
+
+    async def _run(self) -> None:
+        while self._queue or not self._closing:
+            await self._arrived.wait()
+            if not self._closing:
+                self._arrived.clear()
+            while batch := self._take():
+                await self._write(batch)
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch, in the order of arrival; empty when nobody waits."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_TRANSACTIONS_MAX and size < BATCH_BYTES_MAX:
+            waiting = self._queue.popleft()
+            if waiting.done.cancelled():
+                continue
+            batch.append(waiting)
+            size += sum(len(command.document.data) for command in waiting.commands if command.document)
+        return batch
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        """Commit the batch; when the database refuses it, one at a time, so that only the culprit fails."""
+        try:
+            await self._commit(batch)
+        except Exception as error:
+            if len(batch) == 1 or isinstance(error, Unavailable):
+                for waiting in batch:
+                    waiting.refuse(error)
+                return
+            for waiting in batch:
+                await self._write([waiting])
+
+    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        commands = [command for one in waiting for command in one.commands]
+        snapshot = await self._log.take(_keys(commands), _counts(commands))
+        try:
+            registry = self.registry
+            if snapshot.definition > registry.position:
+                registry = await self._registry_at(registry, snapshot.tip.position)
+            batch = Batch(snapshot, registry, self._clock(), _salt)
+            answers = [_transact(batch, one) for one in waiting]
+            rows = self._project(batch.changes)
+        except BaseException:
+            await self._log.release()
+            raise
+        if batch.changes:
+            await self._append(batch, rows)
+        else:
+            await self._log.release()
+        self._install(batch)
+        for one, answer in zip(waiting, answers, strict=True):
+            if isinstance(answer, list):
+                one.accept(answer)
+            else:
+                one.refuse(answer)
+
+    async def _append(self, batch: Batch, rows: Rows) -> None:
+        """Append; when the outcome is unknown, look whether our own last event stands in the log."""
+        events = batch.events
+        try:
+            await self._log.append(events, rows)
+        except AppendFailed:
+            raise
+        except Unavailable:
+            found = await self._log.at(events[-1].position)
+            if found is None or found.hash != events[-1].hash:
+                raise
+
+    def _install(self, batch: Batch) -> None:
+        """Take over what the batch taught, now that it is committed, and wake whoever waits for it."""
+        self.registry, self.tip = batch.registry, batch.tip
+        if batch.changes:
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+
+def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:
+    try:
+        return batch.transact(waiting.commands)
+    except QuireError as refusal:
+        return refusal
+
+
+def _keys(commands: Sequence[Command]) -> dict[Key, bool]:
+    keys: dict[Key, bool] = {}
+    for command in commands:
+        keys[command.key] = command.needs_body or keys.get(command.key, False)
+    return keys
+
+
+def _counts(commands: Sequence[Command]) -> dict[str, int]:
+    """Types whose definition is touched: count their resources, further than the batch can delete."""
+    return {command.id: len(commands) + 1 for command in commands if command.type == "Entity"}
+
+
+def _salt() -> bytes:
+    return os.urandom(SALT_BYTES)

@@ -1,0 +1,1 @@
+"""The read side of Quire: what is computed from the log."""

@@ -1,0 +1,39 @@
+"""The projection `current`: which version of each resource is the current one, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventstore.projection import Change, Column, Lifecycle, Rows, Table
+
+CURRENT = Table(
+    "quire_current",
+    key=(Column("type"), Column("id")),
+    columns=(Column("position", "integer"),),
+)
+TOTAL = Table(
+    "quire_total",
+    key=(Column("type"),),
+    columns=(Column("live", "integer"), Column("events", "integer")),
+)
+
+
+class Current:
+    """type, id -> position of the live resources; type -> how many live ones and how many events."""
+
+    name = "current"
+    version = 1
+    tables = (CURRENT, TOTAL)
+
+    def __init__(self, lifecycle: Lifecycle = "inline") -> None:
+        self.lifecycle = lifecycle
+
+    def project(self, changes: Sequence[Change], rows: Rows) -> None:
+        for change in changes:
+            event = change.event
+            live = event.action in ("created", "updated")
+            if live:
+                rows.upsert(CURRENT.name, (event.type, event.id), (event.position,))
+            elif change.was_live:
+                rows.delete(CURRENT.name, (event.type, event.id))
+            rows.add(TOTAL.name, (event.type,), (live - change.was_live, 1))

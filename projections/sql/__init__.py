@@ -1,0 +1,1 @@
+"""The read side's SQL, one file per dialect."""

@@ -1,0 +1,124 @@
+"""The $sql operation: what it answers, and what it refuses or cuts off."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from harness.client import Client
+
+
+async def ask(client: Client, *statement: Any) -> Any:
+    return await client.post("/$sql", list(statement) if len(statement) > 1 else _json(statement[0]))
+
+
+def _json(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+@pytest.fixture
+async def filled(client: Client) -> Client:
+    await client.define()
+    await client.put("/UserSetting/user-1", {"theme": "dark", "size": 3})
+    await client.put("/UserSetting/user-2", {"theme": "white"})
+    await client.delete("/UserSetting/user-2")
+    return client
+
+
+async def test_a_select_over_the_view(filled: Client) -> None:
+    reply = await ask(filled, "SELECT id, resource->>'theme' as theme FROM \"usersetting\"")
+    assert (reply.status, reply.json) == (200, [{"id": "user-1", "theme": "dark"}])
+
+
+async def test_parameters(filled: Client) -> None:
+    reply = await ask(filled, "SELECT id FROM usersetting WHERE resource->>'size' = ? AND ? IS NULL", 3, None)
+    assert reply.json == [{"id": "user-1"}]
+
+
+async def test_the_history_view_has_every_version(filled: Client) -> None:
+    reply = await ask(filled, "SELECT id, action, version, resource IS NULL AS gone FROM usersetting_history ORDER BY version")
+    assert [(row["id"], row["action"], row["gone"]) for row in reply.json] == [
+        ("user-1", "created", 0),
+        ("user-2", "created", 0),
+        ("user-2", "deleted", 1),
+    ]
+
+
+async def test_json_each_with_and_joins(filled: Client) -> None:
+    reply = await ask(
+        filled,
+        "WITH pairs AS (SELECT u.id, e.key FROM usersetting u, json_each(u.resource) e) "
+        "SELECT count(*) AS n FROM pairs p JOIN usersetting s ON s.id = p.id WHERE p.key = 'theme'",
+    )
+    assert reply.json == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA query_only=0",
+        "PRAGMA table_info(quire_event)",
+        "SELECT * FROM pragma_table_info('quire_event')",
+        "ATTACH 'new.db' AS new",
+        "VACUUM INTO '/tmp/quire-copy.db'",
+        "VACUUM",
+        "CREATE TABLE x (y)",
+        "CREATE TEMP TABLE x (y)",
+        "INSERT INTO quire_event (position) VALUES (99)",
+        "UPDATE quire_current SET position = 1",
+        "DELETE FROM quire_event",
+        "DROP VIEW usersetting",
+        "BEGIN",
+        "SAVEPOINT x",
+        "SELECT * FROM quire_event",
+        "SELECT count(*) FROM quire_event",
+        "SELECT salt FROM quire_event",
+        "SELECT * FROM quire_log",
+        "SELECT * FROM sqlite_master",
+        "SELECT * FROM sqlite_schema",
+        "SELECT load_extension('x')",
+        "SELECT randomblob(1000000000)",
+        "SELECT writefile('/tmp/x', 'y')",
+        "WITH usersetting AS (SELECT data FROM quire_event) SELECT * FROM usersetting",
+        'WITH "usersetting"(x) AS (SELECT data FROM quire_event) SELECT x FROM usersetting',
+        "WITH a AS (SELECT 1), UserSetting AS MATERIALIZED (SELECT salt FROM quire_event) SELECT * FROM usersetting",
+        "WITH /* x */ [usersetting] AS (SELECT context FROM quire_event) SELECT * FROM usersetting",
+        "SELECT * FROM (SELECT context FROM quire_event) AS usersetting",
+    ],
+)
+async def test_what_is_not_a_select_over_views_is_refused(filled: Client, statement: str) -> None:
+    before = await filled.tip()
+    reply = await ask(filled, statement)
+    assert reply.status in (400, 422), (statement, reply.data)
+    assert await filled.tip() == before
+    assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
+
+
+@pytest.mark.parametrize("body", ["", "{}", "17", "[]", "[1]", '["SELECT ?", {}]', '"SELECT 1; SELECT 2"', '"SELEC"', '""', '"SELECT ?"'])
+async def test_what_is_no_statement_is_refused(filled: Client, body: str) -> None:
+    assert (await filled.post("/$sql", body)).status == 400
+
+
+async def test_a_query_without_end_is_cut_off_and_others_go_on(filled: Client) -> None:
+    started = time.monotonic()
+    reply = await ask(filled, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    assert reply.status == 413
+    assert "cut off after 5 seconds" in reply.messages[0]
+    assert time.monotonic() - started < 10
+    assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
+
+
+async def test_too_many_rows_are_refused_with_the_remedy(filled: Client) -> None:
+    reply = await ask(
+        filled, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) SELECT i FROM n"
+    )
+    assert reply.status == 413
+    assert "LIMIT" in reply.messages[0]
+
+
+async def test_a_value_too_long_is_refused(filled: Client) -> None:
+    reply = await ask(filled, "SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))")
+    assert reply.status in (400, 413)

@@ -1,0 +1,212 @@
+"""The contract of the storage port, over every backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from eventstore.errors import Invalid, Unavailable
+from eventstore.event import Event, Header, Tip, seal
+from eventstore.log.base import AppendFailed, EventLog, Span
+from eventstore.log.sqlite import SQLiteLog
+from eventstore.projection import Column, Rows, Table
+
+COLOURS = Table(
+    "quire_test_colour", (Column("name"),), (Column("red", "integer"), Column("note", required=False)), (("red",),)
+)
+
+
+@pytest.fixture(params=["sqlite"])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
+    opened = await SQLiteLog.open(tmp_path / "log")
+    yield opened
+    await opened.close()
+
+
+def event(tip: Tip, id: str = "a", action: str = "created", type: str = "Thing", at: str = "") -> Event:
+    position = tip.position + 1
+    time = at or f"2026-01-01T00:00:00.{position:03d}Z"
+    header = Header(position, type, id, action, time, position, 0, "PUT", f"{type}/{id}")
+    data = None if action == "deleted" else f'{{"id":"{id}","n":{position}}}'.encode()
+    return seal(header, data, b"{}", b"s" * 16, tip.hash)
+
+
+async def append(log: EventLog, *wanted: tuple[str, str], rows: Rows | None = None, type: str = "Thing") -> list[Event]:
+    snapshot = await log.take({}, {})
+    tip, events = snapshot.tip, []
+    for id, action in wanted:
+        made = event(tip, id, action, type)
+        tip = Tip(made.position, made.at, made.hash)
+        events.append(made)
+    await log.append(events, rows or Rows())
+    return events
+
+
+async def test_an_empty_log_has_tip_zero_and_its_genesis(log: EventLog) -> None:
+    tip = await log.tip()
+    assert (tip.position, tip.hash) == (0, log.genesis)
+    assert await log.last("Thing", "a") is None
+    assert await log.at(1) is None
+    assert await log.events(Span()) == []
+
+
+async def test_what_is_appended_is_read_back_to_the_byte(log: EventLog) -> None:
+    events = await append(log, ("a", "created"), ("b", "created"), ("a", "deleted"))
+    assert await log.events(Span()) == events
+    assert await log.at(2) == events[1]
+    assert await log.last("Thing", "a") == events[2]
+    assert await log.tip() == Tip(3, events[2].at, events[2].hash)
+
+
+async def test_spans(log: EventLog) -> None:
+    await append(log, ("a", "created"), ("b", "created"), ("a", "updated"))
+    await append(log, ("a", "created"), type="Other")
+
+    async def positions(**span: object) -> list[int]:
+        return [one.position for one in await log.events(Span(**span))]  # type: ignore[arg-type]
+
+    assert await positions(after=1, until=3) == [2, 3]
+    assert await positions(type="Thing", id="a") == [1, 3]
+    assert await positions(newest_first=True, limit=2) == [4, 3]
+    assert await positions(type="Other") == [4]
+    assert await log.count(Span(type="Thing", id="a")) == 2
+    assert await log.count(Span(after=1, limit=1)) == 3
+
+
+async def test_a_snapshot_gives_the_last_event_of_each_key_and_bodies_where_asked(log: EventLog) -> None:
+    events = await append(log, ("a", "created"), ("b", "created"), ("a", "updated"))
+    snapshot = await log.take({("Thing", "a"): True, ("Thing", "b"): False, ("Thing", "none"): True}, {})
+    await log.release()
+    assert snapshot.tip.position == 3
+    assert snapshot.previous["Thing", "a"].position == 3
+    assert snapshot.previous["Thing", "a"].data == events[2].data
+    assert snapshot.previous["Thing", "b"].data is None
+    assert ("Thing", "none") not in snapshot.previous
+
+
+async def test_a_snapshot_counts_live_resources_up_to_the_limit(log: EventLog) -> None:
+    await append(log, ("a", "created"), ("b", "created"), ("c", "created"), ("a", "deleted"))
+    snapshot = await log.take({}, {"Thing": 10, "None": 10})
+    await log.release()
+    assert dict(snapshot.live) == {"Thing": 2, "None": 0}
+    snapshot = await log.take({}, {"Thing": 1})
+    await log.release()
+    assert snapshot.live["Thing"] == 1
+
+
+async def test_a_snapshot_knows_the_last_definition(log: EventLog) -> None:
+    await append(log, ("Thing", "created"), type="Entity")
+    await append(log, ("a", "created"))
+    snapshot = await log.take({}, {})
+    await log.release()
+    assert snapshot.definition == 1
+
+
+async def test_only_one_holds_the_log(log: EventLog) -> None:
+    await log.take({}, {})
+    second = asyncio.create_task(log.take({}, {}))
+    await asyncio.sleep(0)
+    assert not second.done()
+    await log.release()
+    await second
+    await log.release()
+
+
+async def test_readers_see_nothing_of_what_is_not_committed(log: EventLog) -> None:
+    await log.take({}, {})
+    assert await log.events(Span()) == []
+    await log.release()
+
+
+async def test_a_position_that_is_taken_is_refused_and_nothing_is_written(log: EventLog) -> None:
+    (first,) = await append(log, ("a", "created"))
+    await log.take({}, {})
+    later = event(Tip(1, first.at, first.hash), "c")
+    with pytest.raises(AppendFailed):
+        await log.append([later, first], Rows())
+    assert await log.events(Span()) == [first]
+    await append(log, ("b", "created"))
+
+
+async def test_rows_are_written_with_the_events_or_not_at_all(log: EventLog) -> None:
+    assert await log.declare("test", 1, [COLOURS]) == 0
+    rows = Rows()
+    rows.upsert(COLOURS.name, ("wine",), (90, "deep"))
+    rows.upsert(COLOURS.name, ("rose",), (200, None))
+    await append(log, ("a", "created"), rows=rows)
+    wrong = Rows()
+    wrong.upsert(COLOURS.name, ("bad",), (None, "red is required"))
+    with pytest.raises(AppendFailed):
+        await append(log, ("b", "created"), rows=wrong)
+    query = f"SELECT name, red, note FROM {COLOURS.name} ORDER BY name"
+    assert await log.rows((query, ())) == [[("rose", 200, None), ("wine", 90, "deep")]]
+    assert (await log.tip()).position == 1
+
+
+async def test_upsert_delete_and_add(log: EventLog) -> None:
+    await log.declare("test", 1, [COLOURS])
+    rows = Rows()
+    rows.upsert(COLOURS.name, ("wine",), (1, "old"))
+    rows.upsert(COLOURS.name, ("rose",), (1, None))
+    assert await log.advance("test", 0, 1, rows)
+    rows = Rows()
+    rows.upsert(COLOURS.name, ("rose",), (5, None))
+    rows.delete(COLOURS.name, ("rose",))
+    rows.upsert(COLOURS.name, ("wine",), (2, "new"))
+    assert await log.advance("test", 1, 2, rows)
+    query = f"SELECT name, red, note FROM {COLOURS.name}"
+    assert await log.rows((query, ())) == [[("wine", 2, "new")]]
+
+
+async def test_a_checkpoint_moves_only_from_where_it_is(log: EventLog) -> None:
+    await log.declare("test", 1, [COLOURS])
+    rows = Rows()
+    rows.upsert(COLOURS.name, ("wine",), (1, None))
+    assert await log.advance("test", 0, 7, Rows())
+    assert not await log.advance("test", 0, 9, rows)
+    assert await log.checkpoint("test") == 7
+    assert await log.rows((f"SELECT count(*) FROM {COLOURS.name}", ())) == [[(0,)]]
+
+
+async def test_another_version_of_a_projection_begins_again(log: EventLog) -> None:
+    await log.declare("test", 1, [COLOURS])
+    rows = Rows()
+    rows.upsert(COLOURS.name, ("wine",), (1, None))
+    await log.advance("test", 0, 7, rows)
+    assert await log.declare("test", 1, [COLOURS]) == 7
+    assert await log.declare("test", 2, [COLOURS]) == 0
+    assert await log.rows((f"SELECT count(*) FROM {COLOURS.name}", ())) == [[(0,)]]
+
+
+async def test_the_event_before(log: EventLog) -> None:
+    events = await append(log, ("a", "created"), ("a", "updated"), ("a", "deleted"))
+    found = await log.before([("Thing", "a", 3), ("Thing", "a", 2), ("Thing", "a", 1)], bodies=True)
+    assert {position: previous.position for position, previous in found.items()} == {3: 2, 2: 1}
+    assert found[3].data == events[1].data
+
+
+async def test_since_finds_the_last_position_before_a_time(log: EventLog) -> None:
+    await append(log, *[(f"r{n}", "created") for n in range(20)])
+    assert await log.since("2026-01-01T00:00:00.000Z") == 0
+    assert await log.since("2026-01-01T00:00:00.007Z") == 6
+    assert await log.since("2027-01-01T00:00:00.000Z") == 20
+
+
+async def test_a_second_writer_is_refused_by_name(log: EventLog) -> None:
+    assert isinstance(log, SQLiteLog)
+    with pytest.raises(Unavailable, match="writes to"):
+        await SQLiteLog.open(log.path.parent)
+
+
+async def test_a_log_keeps_its_identity_and_its_fhir_version(tmp_path: Path) -> None:
+    first = await SQLiteLog.open(tmp_path, fhir_version="5.0.0")
+    id = first.id
+    await first.close()
+    again = await SQLiteLog.open(tmp_path)
+    assert (again.id, again.fhir_version) == (id, "5.0.0")
+    await again.close()
+    with pytest.raises(Invalid, match=r"5\.0\.0.*not 4\.0\.1"):
+        await SQLiteLog.open(tmp_path, fhir_version="4.0.1")

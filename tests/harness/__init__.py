@@ -1,0 +1,1 @@
+"""What the tests share: a real server, a client that checks what it is answered, and the checkers."""
