@@ -72,7 +72,7 @@ class Batch:
         kind = served(self.registry, command.type)
         previous = self._last.get(command.key)
         decision = decide(command, previous)
-        if decision == "nothing":
+        if decision == "unchanged":
             return Accepted("unchanged", None, self._at, None)
         document, body = (None, None) if decision == "deleted" else self._resource(command, kind, previous)
         if body is not None and previous is not None and _unchanged(command, body, previous):

@@ -27,7 +27,7 @@ class Previous(msgspec.Struct, frozen=True, gc=False):
         return self.action in ("created", "updated")
 
 
-Decision = Literal["created", "updated", "deleted", "nothing"]
+Decision = Literal["created", "updated", "deleted", "unchanged"]
 
 
 def decide(command: Command, previous: Previous | None) -> Decision:
@@ -41,7 +41,7 @@ def decide(command: Command, previous: Previous | None) -> Decision:
                 code="duplicate",
             )
         case "DELETE":
-            return "deleted" if current is not None else "nothing"
+            return "deleted" if current is not None else "unchanged"
         case "PATCH" if current is None:
             raise _missing(command, previous)
     return "created" if current is None else "updated"

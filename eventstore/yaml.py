@@ -11,9 +11,10 @@ import msgspec
 import yaml
 
 from eventstore.body import MAX_DEPTH_LEVELS, MAX_NUMBER_CHARACTERS, Digits, exact, place, quoted, text_of
-from eventstore.errors import Malformed
+from eventstore.errors import Malformed, NotAcceptable
 
 MAX_SIMPLE_KEY_CHARACTERS = 1024
+MAX_WRITTEN_CHARACTERS = 64 * 1024 * 1024
 """YAML's own limit for a key without a `?`, quotes counted."""
 
 _encode = msgspec.json.Encoder().encode
@@ -171,13 +172,16 @@ def _numeral(event: Any) -> bytes:
 
 
 def from_json(data: bytes) -> bytes:
-    """Stored JSON as block-style YAML that says the same to readers of YAML 1.1 and 1.2."""
+    """Stored JSON as block-style YAML that says the same to readers of YAML 1.1 and 1.2.
+
+    Raises NotAcceptable for what would be too long: indentation can make deep JSON a hundred times longer.
+    """
     writer = _Writer()
     value = exact(data)
     if value and isinstance(value, dict | list):
         writer.container(value, "", "")
     else:
-        writer.parts.append(_written(value, _STEP))
+        writer.add(_written(value, _STEP))
     return ("".join(writer.parts) + "\n").encode()
 
 
@@ -189,6 +193,13 @@ class _Writer:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
+        self.characters = 0
+
+    def add(self, text: str) -> None:
+        self.parts.append(text)
+        self.characters += len(text)
+        if self.characters > MAX_WRITTEN_CHARACTERS:
+            raise NotAcceptable(f"this is over {MAX_WRITTEN_CHARACTERS} characters as YAML; ask for JSON")
 
     def container(self, value: Any, indent: str, lead: str) -> None:
         if isinstance(value, dict):
@@ -201,13 +212,13 @@ class _Writer:
             key = _quoted(name)
             if len(key) > MAX_SIMPLE_KEY_CHARACTERS:
                 key = f"? {key}\n{indent}"
-            self.parts.append(f"{lead}{key}:")
+            self.add(f"{lead}{key}:")
             self._child(child, indent + _STEP, f"\n{indent}{_STEP}")
             lead = "\n" + indent
 
     def _sequence(self, value: list[Any], indent: str, lead: str) -> None:
         for child in value:
-            self.parts.append(lead + "-")
+            self.add(lead + "-")
             self._child(child, indent + _STEP, " ")
             lead = "\n" + indent
 
@@ -215,7 +226,7 @@ class _Writer:
         if value and isinstance(value, dict | list):
             self.container(value, indent, lead)
         else:
-            self.parts.append(" " + _written(value, indent))
+            self.add(" " + _written(value, indent))
 
 
 def _written(value: Any, indent: str) -> str:

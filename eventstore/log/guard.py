@@ -90,15 +90,26 @@ FUNCTIONS = frozenset(
     ]
 )
 COLUMNS = {
-    "quire_event": frozenset(("", "position", "type", "id", "action", "at", "data")),
-    "quire_current": frozenset(("", "type", "id", "position")),
+    "quire_event": frozenset(("position", "type", "id", "action", "at", "data")),
+    "quire_current": frozenset(("type", "id", "position")),
 }
 """What the views themselves read; salts, hashes and contexts are not among it."""
+
+TABLE_FUNCTIONS = ("json_each", "json_tree")
+INNER = ("quire_", "sqlite_", "pragma_")
 
 _TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?(?:\*/|\Z)|"((?:[^"]|"")*)"|'((?:[^']|'')*)'|`([^`]*)`|\[([^\]]*)\]|(\w+)|([^\s])""",
     re.DOTALL,
 )
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make a connection ready for `select`: SQLite sets up its table functions by writing to its own schema."""
+    for function in TABLE_FUNCTIONS:
+        connection.execute(f"SELECT * FROM {function}('[]')").fetchall()
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SQL_STATEMENT_BYTES_MAX)
 
 
 def select(
@@ -109,11 +120,9 @@ def select(
     Raises Malformed for what is not one SELECT, Invalid for what it may not do, TooLarge when cut off.
     """
     names = frozenset(view.lower() for view in views)
-    _refuse_shadows(sql, names)
+    _refuse_names(sql, names)
     denied: list[str] = []
     connection.set_authorizer(_authorizer(names, denied))
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SQL_STATEMENT_BYTES_MAX)
     end = time.monotonic() + SQL_SECONDS_MAX
     connection.set_progress_handler(lambda: int(time.monotonic() > end), STEPS_BETWEEN_CHECKS)
     cursor = connection.cursor()
@@ -177,8 +186,8 @@ def _allowed(action: int, first: str, second: str, source: str, views: frozenset
         return second in FUNCTIONS
     if action != sqlite3.SQLITE_READ:
         return False
-    if first in views or first in ("json_each", "json_tree"):
-        return True
+    if first in views or first in TABLE_FUNCTIONS or not second:
+        return True  # without a column, rows are counted; tables that are not views cannot be named at all
     return source in views and second in COLUMNS.get(first, ())
 
 
@@ -198,16 +207,22 @@ def _named(action: int, first: str | None, second: str | None) -> str:
     return names.get(action, "anything but SELECT")
 
 
-def _refuse_shadows(sql: str, views: frozenset[str]) -> None:
-    """Refuse a WITH that takes the name of a view: SQLite would report its reads as the view's own."""
-    tokens = [
-        next((group for group in match.groups() if group is not None), "")
-        for match in _TOKEN.finditer(sql)
-        if not match[0].startswith(("--", "/*"))
-    ]
-    words = [token.lower() for token in tokens]
+def _refuse_names(sql: str, views: frozenset[str]) -> None:
+    """Refuse the names of inner tables, and a WITH that takes the name of a view.
+
+    SQLite would report the reads of such a WITH as the view's own, and `count(*)` of a view as of its table.
+    """
+    words = [_word(match).lower() for match in _TOKEN.finditer(sql) if not match[0].startswith(("--", "/*"))]
+    for word in words:
+        if word.startswith(INNER):
+            raise Invalid(f"$sql reads the views of types only: {word} is not one", code="forbidden")
     for before, word, after, next_after in zip(words, words[1:], words[2:], [*words[3:], ""], strict=False):
         if before not in ("with", "recursive", ",") or word not in views:
             continue
         if after == "(" or (after == "as" and next_after in ("(", "not", "materialized")):
             raise Invalid(f"a WITH may not take the name of a view: {word}", code="forbidden")
+
+
+def _word(match: re.Match[str]) -> str:
+    """A token, out of its quotes."""
+    return next((group for group in match.groups() if group is not None), "")

@@ -98,6 +98,7 @@ class SQLiteLog:
         for _ in range(READERS):
             self._readers.put_nowait(await self._connect())
         self._guarded = await self._connect(mode="ro" if self.lock else "rw")
+        await self._call(self._guarded, guard.prepare)
         self._here = sqlite3.connect(_uri(self.path, "rw"), uri=True, isolation_level=None)
         _prepare(self._here, query_only=True)
         _check(self._here)
@@ -408,8 +409,8 @@ def _fetch(connection: sqlite3.Connection, queries: Sequence[Query]) -> list[lis
 def _checkpoint(connection: sqlite3.Connection, mode: str) -> int:
     """Move the WAL into the file; answer how many bytes of it could not be moved."""
     _, frames, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    page: int = connection.execute("PRAGMA page_size").fetchone()[0]
-    return max(0, frames - moved) * (page + 24)
+    page = connection.execute("PRAGMA page_size").fetchone()[0]
+    return max(0, int(frames) - int(moved)) * (int(page) + 24)
 
 
 def _since(connection: sqlite3.Connection, at: str) -> Position:

@@ -13,7 +13,7 @@ from eventstore.errors import Malformed, TooLarge
 from eventstore.event import Context, encode_context
 from eventstore.server.negotiation import Format, Preferences, body_format, number
 from eventstore.server.routes import Route
-from eventstore.server.settings import BODY_BYTES_MAX, BODY_SECONDS_MAX
+from eventstore.server.settings import BODY_BYTES_MAX, BODY_SECONDS_MAX, YAML_BYTES_MAX
 from eventstore.store import Store
 from eventstore.yaml import to_json
 
@@ -58,7 +58,7 @@ class Call:
         """The bytes of the body. Raises TooLarge or Malformed when it is too big or too slow."""
         length = self.request.content_length
         if length is not None and length > BODY_BYTES_MAX:
-            raise _too_large(length)
+            raise _too_large(length, BODY_BYTES_MAX)
         try:
             async with asyncio.timeout(BODY_SECONDS_MAX):
                 return await self._read()
@@ -71,7 +71,7 @@ class Call:
         while part := await self.request.content.readany():
             size += len(part)
             if size > BODY_BYTES_MAX:
-                raise _too_large(size)
+                raise _too_large(size, BODY_BYTES_MAX)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -81,6 +81,8 @@ class Call:
         data = await self.body()
         if not data:
             raise Malformed("the body is empty")
+        if written == "yaml" and len(data) > YAML_BYTES_MAX:
+            raise _too_large(len(data), YAML_BYTES_MAX, " as YAML; send JSON")
         return read(to_json(data) if written == "yaml" else data)
 
     def context(self) -> bytes:
@@ -120,5 +122,5 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
     return Answer(status, msgspec.json.encode(value), headers or {})
 
 
-def _too_large(size: int) -> TooLarge:
-    return TooLarge(f"a body of {size} bytes or more; at most {BODY_BYTES_MAX} bytes are taken")
+def _too_large(size: int, limit: int, hint: str = "") -> TooLarge:
+    return TooLarge(f"a body of {size} bytes or more; at most {limit} bytes are taken{hint}")

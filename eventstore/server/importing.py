@@ -15,7 +15,7 @@ from eventstore.errors import Conflict, Invalid, Malformed, QuireError, TooLarge
 from eventstore.server.outcomes import expression
 from eventstore.server.routes import ID
 from eventstore.store import Store
-from eventstore.types.builtin import is_core_name
+from eventstore.types.builtin import core_resources, core_types
 
 IMPORT_LINES_MAX = 10_000
 IN_FLIGHT_MAX = 1024
@@ -78,7 +78,7 @@ async def _define(store: Store, items: Sequence[_Item | QuireError], context: by
     types = {item.type for item in items if isinstance(item, _Item)}
     for type in sorted(type for type in types if store.registry.served(type) is None):
         value = {"resourceType": "Entity", "id": type, "type": "resource", "isOpen": True}
-        if is_core_name(type, store.log.fhir_version):
+        if type in core_resources(store.log.fhir_version) | core_types(store.log.fhir_version):
             value["meta"] = {"tag": [{"code": "shadows-core"}]}
         try:
             await store.submit(Command("POST", "Entity", type, context, read(msgspec.json.encode(value))))

@@ -20,7 +20,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 ANY_TYPES = frozenset(("*/*", "application/*", ""))
 
-_ETAG = re.compile(r'(?:W/)?"?([1-9][0-9]{0,17})"?\Z')
+_ETAG = re.compile(r'(?:(?:W/)?"([1-9][0-9]{0,17})"|([1-9][0-9]{0,17}))\Z')
 _INSTANT = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?)?)?)?\Z",
     re.ASCII,
@@ -111,7 +111,7 @@ def etags(header: str) -> list[int]:
         match = _ETAG.match(part.strip())
         if match is None:
             raise Malformed(f'{part.strip()[:80]!r} is no version: write W/"5", "5" or 5', code="value")
-        found.append(int(match[1]))
+        found.append(int(match[1] or match[2]))
     return found
 
 
@@ -120,7 +120,7 @@ def not_modified(header: str | None, position: int) -> bool:
     if header is None:
         return False
     tags = (_ETAG.match(part.strip()) for part in header.split(","))
-    return header.strip() == "*" or any(tag is not None and int(tag[1]) == position for tag in tags)
+    return header.strip() == "*" or any(tag is not None and int(tag[1] or tag[2]) == position for tag in tags)
 
 
 def number(parameters: Mapping[str, str], name: str, default: int, most: int) -> int:

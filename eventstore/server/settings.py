@@ -11,6 +11,8 @@ import msgspec
 from eventstore.errors import Invalid
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
+YAML_BYTES_MAX = 1024 * 1024
+"""YAML takes a hundred times longer to read than JSON, and holds up everyone while it is read."""
 BODY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 3.0
 

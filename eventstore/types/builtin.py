@@ -87,7 +87,9 @@ def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
     return msgspec.structs.replace(bare, elements=(*bare.elements, *elements))
 
 
-DEFINITIONS = {name: _definition(name, of) for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE))}
+DEFINITIONS = {
+    name: _definition(name, of) for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE))
+}
 """The types that define types."""
 
 
@@ -168,13 +170,20 @@ def core_types(version: str) -> frozenset[str]:
     return frozenset(f"{_CORE_TYPES} {_MORE_CORE_TYPES[version]}".split())
 
 
+def is_core_name(name: str, version: str) -> bool:
+    """Whether FHIR has a resource or data type of that name."""
+    return name in core_resources(version) or name in core_types(version)
+
+
 def is_core_target(name: str, version: str) -> bool:
     """Whether a Reference may point to a FHIR resource of that name."""
     return name in core_resources(version) - _ABSTRACT
 
 
-_ROUTES = frozenset("""admin api audit auth changes console docs fhir health live login logout metadata metrics oauth
-openapi ready sql static ui ws""".split())
+_ROUTES = frozenset((
+    "admin", "api", "audit", "auth", "changes", "console", "docs", "fhir", "health", "live", "login", "logout",
+    "metadata", "metrics", "oauth", "openapi", "ready", "sql", "static", "ui", "ws",
+))  # fmt: skip
 _LATER = frozenset(("structuredefinition", "fhirschema"))
 _PREFIXES = ("quire", "sqlite", "pg")
 _NAME = re.compile(TYPE_NAME)
@@ -203,12 +212,14 @@ def _refusal_of_name(name: str, version: str) -> str:
 
 
 def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
-    if name not in core_resources(version) | core_types(version):
+    if not is_core_name(name, version):
         return ""
     tags = definition.get("meta", {}).get("tag", ())
     if any(tag.get("code") == SHADOWS_CORE for tag in tags):
         return ""
-    return f"{name} is a FHIR {version} type: to define your own, put a meta.tag with code {SHADOWS_CORE} on it"
+    return (
+        f"{name} is a FHIR {version} type: to define your own, put a meta.tag with code {SHADOWS_CORE} on it"
+    )
 
 
 def resource(name: str, version: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from eventstore.types.definition import EXTENSION, REFERENCE, Element, Library, TypeDefinition, choice_key
 
@@ -49,11 +50,11 @@ _WHOLE = {"type": "integer", "maximum": 2**31 - 1}
 _TEXT = {"type": "string"}
 
 
-def _texts(pattern: str) -> dict[str, str]:
+def _texts(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern}
 
 
-_PRIMITIVES = {
+_PRIMITIVES: dict[str, dict[str, Any]] = {
     "base64Binary": {"type": "string", "contentEncoding": "base64"},
     "boolean": {"type": "boolean"},
     "canonical": _texts(_URI),
@@ -73,7 +74,7 @@ _PRIMITIVES = {
 }
 
 
-def _moments(version: str) -> dict[str, dict[str, str]]:
+def _moments(version: str) -> dict[str, dict[str, Any]]:
     """The primitives with a time of day in them."""
     clock = _clock(_FRACTION[version])
     day = f"{_YEAR}-{_MONTH}-{_DAY}"
@@ -123,7 +124,11 @@ def open_types(version: str) -> tuple[str, ...]:
 PART = (Element("id", "string"), Element(EXTENSION, "Extension", collection=True))
 """What every element that is an object may have."""
 
-_COMPARATORS = {"4.0.1": ("<", "<=", ">=", ">"), "4.3.0": ("<", "<=", ">=", ">"), "5.0.0": ("<", "<=", ">=", ">", "ad")}
+_COMPARATORS = {
+    "4.0.1": ("<", "<=", ">=", ">"),
+    "4.3.0": ("<", "<=", ">=", ">"),
+    "5.0.0": ("<", "<=", ">=", ">", "ad"),
+}
 
 
 def _complex(version: str) -> dict[str, tuple[Element, ...]]:
@@ -185,7 +190,9 @@ def _extension(version: str, available: Library) -> tuple[Element, ...]:
 @cache
 def datatypes(version: str) -> Library:
     """The data types of a FHIR version, by name."""
-    primitives = _PRIMITIVES | _moments(version) | ({"integer64": _texts(_INTEGER64)} if version == "5.0.0" else {})
+    primitives = (
+        _PRIMITIVES | _moments(version) | ({"integer64": _texts(_INTEGER64)} if version == "5.0.0" else {})
+    )
     found = {name: TypeDefinition(name, "primitive", schema=schema) for name, schema in primitives.items()}
     found["Element"] = TypeDefinition("Element", "abstract", PART)
     for name, elements in _complex(version).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -66,14 +66,16 @@ def every(elements: tuple[Element, ...]) -> Iterator[Element]:
         yield from every(element.children)
 
 
-def closure(definition: TypeDefinition, library: Library) -> dict[str, TypeDefinition]:
-    """The complex types that the definition reaches, itself the first; primitives have no place of their own."""
-    reached = {definition.name: definition}
+def made_of(
+    definition: TypeDefinition, find: Callable[[str], TypeDefinition | None]
+) -> dict[str, TypeDefinition]:
+    """The types that the definition reaches, as far as they are found."""
+    reached: dict[str, TypeDefinition] = {}
     waiting = [definition]
     while waiting:
         for element in every(waiting.pop().elements):
-            used = library[element.type] if element.type else None
-            if used is not None and used.kind != "primitive" and used.name not in reached:
+            used = find(element.type)
+            if used is not None and used.name not in reached:
                 reached[used.name] = used
                 waiting.append(used)
     return reached

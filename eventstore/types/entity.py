@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import msgspec
 
@@ -82,7 +82,7 @@ def _closed() -> Issue:
     return Issue(why, ("schema", "additionalProperties"), "value")
 
 
-def read_attribute(value: dict[str, Any]) -> AttributeSpec:
+def read_attribute(id: str, value: dict[str, Any]) -> AttributeSpec:
     """Read an Attribute that its own schema has let in. Raises Invalid with everything that makes no sense."""
     issues = [*_unavailable("Attribute", value), *_reserved(value["path"]), *_contradictions(value)]
     used = list(_used(value, issues))
@@ -94,10 +94,10 @@ def read_attribute(value: dict[str, Any]) -> AttributeSpec:
     if refers and REFERENCE not in names:
         issues.append(Issue("refers is for a Reference: leave the type out", ("refers",), "value"))
     elements = tuple(_elements(value, names, refers))
-    issues.extend(_options(elements, len(value["path"]) - 1))
+    issues = issues or list(_options(elements, len(value["path"]) - 1))
     if issues:
         raise Invalid(issues)
-    return AttributeSpec(value["id"], owner, tuple(value["path"]), elements, tuple(used))
+    return AttributeSpec(id, owner, tuple(value["path"]), elements, tuple(used))
 
 
 def type_named(target: Any, path: Path, issues: list[Issue]) -> str:
@@ -174,18 +174,40 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
         )
 
 
-Usable = Callable[[str], str]
-"""Why a type cannot be that of an element, or nothing."""
+class Names(Protocol):
+    """What a name in a definition stands for."""
+
+    def kind_of(self, name: str) -> Kind | None:
+        """Of the type that an element may name, if there is one."""
+
+    def is_target(self, name: str) -> bool:
+        """Whether a Reference may point to it."""
+
+    def is_in_extensions(self, name: str) -> bool:
+        """Whether an Extension can hold a value of it."""
 
 
-def link(spec: AttributeSpec, why_not_used: Usable, why_not_target: Usable) -> Iterator[Issue]:
+_WHY_NOT = {
+    "resource": "is a resource type: to point to one, use refers",
+    "abstract": "is abstract: no element can be just that",
+    None: "is no type that is known here",
+}
+
+
+def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
     """What is wrong with the types that an Attribute names."""
     for path, name in spec.used:
-        if why := why_not_used(name):
-            yield Issue(why, path, "value")
-    for index, target in enumerate(spec.elements[0].refers):
-        if why := why_not_target(target):
-            yield Issue(why, ("refers", index), "value")
+        if why := _WHY_NOT.get(names.kind_of(name), ""):
+            yield Issue(f"{name} {why}", path, "value")
+    first = spec.elements[0]
+    if first.enum and names.kind_of(first.type) == "type":
+        yield Issue(f"an enum is for primitive types, and {first.type} is none", ("enum",), "value")
+    if first.extension_url and not names.is_in_extensions(first.type):
+        yield Issue(f"an extension cannot hold a {first.type}", ("extensionUrl",), "value")
+    targets = next((element.refers for element in spec.elements if element.refers), ())
+    for index, target in enumerate(targets):
+        if not names.is_target(target):
+            yield Issue(f"there is no resource type {target}", ("refers", index), "value")
 
 
 def clash(new: AttributeSpec, old: AttributeSpec) -> str:
@@ -215,7 +237,7 @@ def _overlap(new: AttributeSpec, old: AttributeSpec) -> str:
 
 def assemble(name: str, entity: EntitySpec, attributes: Iterable[AttributeSpec]) -> TypeDefinition:
     """The definition of a type from its Entity and those of its Attributes, which are known not to clash."""
-    standard = _MODIFIABLE
+    standard: tuple[Element, ...] = _MODIFIABLE
     if entity.kind == "resource":
         type = Element("resourceType", "string", schema={"const": name})
         standard = (*_MODIFIABLE, Element("meta", "Meta"), type)

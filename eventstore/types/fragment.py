@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 
 from eventstore.errors import Invalid, Issue, Path
@@ -30,10 +30,12 @@ FORMATS = frozenset({
 _NAMED = ("properties", "patternProperties", "dependentSchemas")
 _LISTED = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SINGLE = ("additionalProperties", "propertyNames", "items", "contains", "not", "if", "then", "else")
-_OTHER = """type enum const multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern
+_OTHER = """
+type enum const multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern
 maxItems minItems uniqueItems maxContains minContains maxProperties minProperties required dependentRequired format
-title description default examples deprecated readOnly writeOnly $comment""".split()
-_KEYWORDS = frozenset((*_NAMED, *_LISTED, *_SINGLE, *_OTHER))
+title description default examples deprecated readOnly writeOnly $comment
+"""
+_KEYWORDS = frozenset((*_NAMED, *_LISTED, *_SINGLE, *_OTHER.split()))
 
 _WHY_NOT = {
     "$ref": "a fragment cannot point elsewhere: use the type of an Attribute",
@@ -57,7 +59,7 @@ def vet(fragment: dict[str, Any], path: Path) -> None:
     if issues := list(_refusals(fragment, path, MAX_FRAGMENT_DEPTH_LEVELS)):
         raise Invalid(issues)
     try:
-        Draft202012Validator.check_schema(fragment, format_checker=None)
+        Draft202012Validator.check_schema(fragment, format_checker=FormatChecker(()))
     except SchemaError as error:
         message = f"not JSON Schema: {error.message[:MAX_QUOTED_CHARACTERS]}"
         raise Invalid(message, path=(*path, *error.absolute_path)) from None
@@ -68,7 +70,9 @@ def _refusals(schema: Any, path: Path, levels: int) -> Iterator[Issue]:
     if not isinstance(schema, dict):
         return
     if not levels:
-        yield Issue(f"a schema may be {MAX_FRAGMENT_DEPTH_LEVELS} levels deep, and no deeper", path, "too-long")
+        yield Issue(
+            f"a schema may be {MAX_FRAGMENT_DEPTH_LEVELS} levels deep, and no deeper", path, "too-long"
+        )
         return
     for keyword in schema.keys() - _KEYWORDS:
         why = _WHY_NOT.get(keyword, "it is not a keyword that is checked here")
@@ -113,7 +117,7 @@ def count(schema: Any) -> tuple[int, set[str]]:
     return schemas, patterns
 
 
-_TOKEN = re.compile(r"\\[pPu]\{[^}]*\}|\\.|\(\?<?.?|\[\^?\]?|[*+?}]\+|&&|--|~~|.", re.DOTALL)
+_PART = re.compile(r"\\[pPu]\{[^}]*\}|\\.|\(\?<?.?|\[\^?\]?|[*+?}]\+|&&|--|~~|.", re.DOTALL)
 _ESCAPES = frozenset("dDwWsSbBtnvfr0cxupP")
 
 
@@ -122,11 +126,11 @@ def refusal_of_pattern(pattern: str) -> str:
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         return f"a pattern may have {MAX_PATTERN_CHARACTERS} characters, and no more"
     inside_class = False
-    for token in _TOKEN.findall(pattern):
-        if why := _refusal_of_token(token, inside_class):
+    for part in _PART.findall(pattern):
+        if why := _refusal_of_part(part, inside_class):
             return why
-        if token[0] == "[" or token == "]":
-            inside_class = token != "]"
+        if part[0] in "[]":
+            inside_class = part[0] == "["
     try:
         jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=PATTERNS)
     except ValueError:
@@ -134,18 +138,18 @@ def refusal_of_pattern(pattern: str) -> str:
     return ""
 
 
-def _refusal_of_token(token: str, inside_class: bool) -> str:
-    if token[0] == "\\":
-        return _refusal_of_escape(token[1:2])
+def _refusal_of_part(part: str, inside_class: bool) -> str:
+    if part[0] == "\\":
+        return _refusal_of_escape(part[1:2])
     if inside_class:
-        odd = token in ("&&", "--", "~~") or token[0] == "["
-        return f"{token} means different things inside [...]: write a backslash before it" if odd else ""
-    if token[0] == "[" and token[-1] == "]":
+        odd = part in ("&&", "--", "~~") or part[0] == "["
+        return f"{part} means different things inside [...]: write a backslash before it" if odd else ""
+    if part[0] == "[" and part[-1] == "]":
         return "an empty [] is not allowed"
-    if token[:2] == "(?":
-        return _refusal_of_group(token)
-    if len(token) == 2 and token[1] == "+" and token[0] in "*+?}":
-        return f"{token} is not ECMA: remove the last +"
+    if part[:2] == "(?":
+        return _refusal_of_group(part)
+    if len(part) == 2 and part[1] == "+" and part[0] in "*+?}":
+        return f"{part} is not ECMA: remove the last +"
     return ""
 
 
@@ -157,12 +161,12 @@ def _refusal_of_escape(character: str) -> str:
     return ""
 
 
-def _refusal_of_group(token: str) -> str:
-    if token in ("(?=", "(?!", "(?<=", "(?<!"):
+def _refusal_of_group(part: str) -> str:
+    if part in ("(?=", "(?!", "(?<=", "(?<!"):
         return "look-ahead and look-behind are not allowed: patterns are matched in linear time"
-    if token == "(?:" or token.startswith("(?<"):
+    if part == "(?:" or part.startswith("(?<"):
         return ""
-    return f"{token} is not ECMA: a group is (...), (?:...) or (?<name>...)"
+    return f"{part} is not ECMA: a group is (...), (?:...) or (?<name>...)"
 
 
 def split(fragment: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -67,7 +67,9 @@ def _misplaced(elements: tuple[Element, ...]) -> Iterator[tuple[str, str]]:
 
 def _value(element: Element, library: Library) -> Schema:
     one = _single(element, library)
-    of_array, of_items = split(deepcopy(element.schema or {})) if element.collection else ({}, element.schema or {})
+    of_array, of_items = (
+        split(deepcopy(element.schema or {})) if element.collection else ({}, element.schema or {})
+    )
     merge(one, deepcopy(of_items))
     if not element.collection:
         return one
@@ -82,7 +84,9 @@ def _single(element: Element, library: Library) -> Schema:
     if not element.type:
         return _object(element.children, element.open, library)
     used = library[element.type]
-    schema = dict(used.schema or {}) if used.kind == "primitive" else {"$ref": f"#/definitions/{used.name}"}
+    schema: Schema = (
+        dict(used.schema or {}) if used.kind == "primitive" else {"$ref": f"#/definitions/{used.name}"}
+    )
     if element.enum:
         schema["enum"] = list(element.enum)
     return schema
@@ -125,7 +129,9 @@ def reached(schemas: Mapping[str, Schema], name: str, path: Path) -> Schema:
     """The schema that stands at a path of a type; {} in its open parts."""
     schema = schemas[name]
     for step in path:
-        schema = schema.get("items", {}) if isinstance(step, int) else schema.get("properties", {}).get(step, {})
+        schema = (
+            schema.get("items", {}) if isinstance(step, int) else schema.get("properties", {}).get(step, {})
+        )
         schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     return schema
 
@@ -199,7 +205,11 @@ def _message(error: jsonschema_rs.ValidationError) -> str:
 def listed(values: list[Any], separator: str = ", ") -> str:
     """The values as people read them, a long list cut short."""
     shown = separator.join(_shown(value) for value in values[:MAX_LISTED_VALUES])
-    return shown if len(values) <= MAX_LISTED_VALUES else f"{shown}{separator}{len(values) - MAX_LISTED_VALUES} more"
+    return (
+        shown
+        if len(values) <= MAX_LISTED_VALUES
+        else f"{shown}{separator}{len(values) - MAX_LISTED_VALUES} more"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -221,21 +221,32 @@ CHECKS: dict[str, Check] = {
 """What there is to check in a primitive that its schema has let in."""
 
 
-def nulls(document: Document) -> Iterator[Issue]:
+Standing = Callable[[Path], dict[str, Any]]
+"""The schema that stands at a path; {} where the type is open."""
+
+
+def nulls(document: Document, standing: Standing) -> Iterator[Issue]:
     """The nulls that are not the empty places in an array of primitives, or of their twins."""
     for path in document.nulls:
-        if not isinstance(path[-1] if path else "", int):
+        if not path or isinstance(path[-1], str):
             yield Issue("null is not a value: leave the key out", path, "value")
-        elif not _may_have_gaps(document.value, path[:-1]):
+        elif standing(path).get("type") == "object" or not _may_have_gaps(document.value, path[:-1]):
             yield Issue("null is not a value: leave the item out", path, "value")
 
 
 def _may_have_gaps(value: Any, path: Path) -> bool:
-    if isinstance(path[-1] if path else 0, str) and str(path[-1]).startswith("_"):
+    if path and isinstance(path[-1], str) and path[-1].startswith("_"):
         return True
     for step in path:
         value = value[step]
     return not any(isinstance(item, dict | list) for item in value)
+
+
+def wide_integers(document: Document, standing: Standing) -> Iterator[Issue]:
+    """The integers that readers would change, where no decimal is meant."""
+    for path in document.wide_integers:
+        if standing(path).get("type") != "number":
+            yield Issue("an integer beyond 2^53 is changed by many readers: send a string", path, "value")
 
 
 def normalise(node: Node, value: dict[str, Any]) -> bool:

@@ -13,3 +13,74 @@ SELECT live, events FROM quire_total WHERE type = ?1
 
 -- name: tip
 SELECT max(position) FROM quire_event
+
+-- name: check_until
+-- ?1 a position, ?2 how many events: the position of the last of those after it
+SELECT max(position) FROM (SELECT position FROM quire_event NOT INDEXED WHERE position > ?1 ORDER BY position LIMIT ?2)
+
+-- name: check_range
+-- of the same events, those that are not in the log's indexes, or with which quire_current does not agree
+SELECT e.position, CAST(e.type || '/' || e.id AS BLOB), CAST(e.action AS BLOB), c.position,
+    EXISTS (SELECT 1 FROM quire_event AS i INDEXED BY quire_event_resource
+            WHERE i.type = e.type AND i.id = e.id AND i.position = e.position) AS by_resource,
+    EXISTS (SELECT 1 FROM quire_event AS i INDEXED BY quire_event_type
+            WHERE i.type = e.type AND i.position = e.position) AS by_type
+FROM quire_event AS e NOT INDEXED LEFT JOIN quire_current AS c ON c.type = e.type AND c.id = e.id
+WHERE e.position > ?1 AND e.position <= (
+    SELECT max(position) FROM (SELECT position FROM quire_event NOT INDEXED WHERE position > ?1 ORDER BY position LIMIT ?2)
+) AND (
+    NOT by_resource OR NOT by_type
+    OR (CASE WHEN e.action = 'deleted' THEN c.position IS NOT NULL ELSE c.position IS NOT e.position END
+        AND NOT EXISTS (
+            SELECT 1 FROM quire_event AS later INDEXED BY quire_event_resource
+            WHERE later.type = e.type AND later.id = e.id AND later.position > e.position
+        ))
+)
+
+-- name: check_counts
+-- ?1 a position: entries of both indexes, rows of quire_current, events after it, and live resources that they added
+SELECT (SELECT count(*) FROM quire_event INDEXED BY quire_event_resource WHERE type > ''),
+    (SELECT count(*) FROM quire_event INDEXED BY quire_event_type WHERE type > ''),
+    (SELECT count(*) FROM quire_current),
+    (SELECT count(*) FROM quire_event NOT INDEXED WHERE position > ?1),
+    (SELECT coalesce(sum((action = 'created') - (action = 'deleted')), 0)
+     FROM quire_event NOT INDEXED WHERE position > ?1)
+
+-- name: check_strangers
+-- rows of quire_current whose resource is not in the log, ?1 at most
+SELECT c.position, CAST(c.type || '/' || c.id AS BLOB) FROM quire_current AS c
+WHERE NOT EXISTS (
+    SELECT 1 FROM quire_event AS e INDEXED BY quire_event_resource WHERE e.type = c.type AND e.id = c.id
+)
+LIMIT ?1
+
+-- name: check_totals
+-- ?1 a position: each type's totals, what events after it added to them, and the type's last event
+SELECT CAST(t.type AS BLOB), t.live, t.events,
+    coalesce((SELECT sum((e.action = 'created') - (e.action = 'deleted')) FROM quire_event AS e
+              WHERE e.type = t.type AND e.position > ?1), 0),
+    (SELECT count(*) FROM quire_event AS e WHERE e.type = t.type AND e.position > ?1),
+    (SELECT max(position) FROM quire_event AS e WHERE e.type = t.type)
+FROM quire_total AS t ORDER BY t.type
+
+-- name: check_last
+-- ?1 a type
+SELECT max(position) FROM quire_event WHERE type = ?1
+
+-- name: types
+-- each type's live resources and events
+SELECT type, live, events FROM quire_total ORDER BY type
+
+-- name: checkpoints
+SELECT name, version, position FROM quire_checkpoint ORDER BY name
+
+-- name: schema
+PRAGMA user_version
+
+-- name: export
+-- the resources of type ?1 with ids after ?2 as they were at position ?3, ?4 events at most; deletes without data
+SELECT e.id, e.data FROM (
+    SELECT max(position) AS position FROM quire_event
+    WHERE type = ?1 AND id > ?2 AND position <= ?3 GROUP BY id ORDER BY id LIMIT ?4
+) AS last JOIN quire_event AS e ON e.position = last.position
+ORDER BY e.id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -47,11 +49,11 @@ async def refused(client: Client, status: int, word: str, method: str, path: str
         ("{", "JSON"),
         ('{"a":1}x', "JSON"),
         ('{"a":01}', "JSON"),
-        ('{"a":1,"a":2}', "duplicate key"),
-        ('{"a":{"b":{"c":1,"d":2,"c":3}}}', "duplicate key"),
+        ('{"a":1,"a":2}', "twice"),
+        ('{"a":{"b":{"c":1,"d":2,"c":3}}}', "twice"),
         ('{"a":1e400}', "1e400"),
         ('{"a":-1E+999}', "-1E+999"),
-        ('{"a":"\\ud800"}', "surrogate"),
+        ('{"a":"\\ud800"}', "half a character"),
         ('{"a":"x\\u0000y"}', "NUL"),
         ('{"a\\u0000":1}', "NUL"),
         ('{"a":"x\x01y"}', "JSON"),
@@ -77,7 +79,7 @@ async def test_malformed_json(defined: Client, body: Any, word: str) -> None:
         ("a: *x", "alias"),
         ("a: !!str 1", "tag"),
         ("a: !ruby/object:X {}", "tag"),
-        ("a: 1\na: 2", "duplicate key"),
+        ("a: 1\na: 2", "twice"),
         ("a: [1", "YAML"),
         ("a: 1\n---\nb: 2", "document"),
         ("a: .inf", ".inf"),
@@ -89,7 +91,7 @@ async def test_malformed_json(defined: Client, body: Any, word: str) -> None:
         ('a: "\\0"', "NUL"),
         (b"a: \xff", "UTF-8"),
         ("", "empty"),
-        ("# nothing", "empty"),
+        ("# nothing", "no document"),
     ],
 )
 async def test_malformed_yaml(defined: Client, body: Any, word: str) -> None:
@@ -199,21 +201,16 @@ async def test_a_date_that_is_none(defined: Client, born: Any) -> None:
 
 
 async def test_a_body_too_large(defined: Client) -> None:
-    body = json.dumps({"text": "x" * 10_000_000})
-    await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", body)
-    await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", _chunks(body), **YAML)
+    body = json.dumps({"text": "x" * 10_000_000}).encode()
+    await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", io.BytesIO(body))
+    await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", _chunks(body))
+    await refused(defined, 413, "1048576 bytes", "POST", "/UserSetting", _chunks(body[:2_000_000]), **YAML)
 
 
-async def _generate(body: str) -> Any:
-    for start in range(0, len(body), 100_000):
-        yield body[start : start + 100_000].encode()
-
-
-class _chunks(bytes):
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
     """A body sent in chunks, without Content-Length."""
-
-    def __new__(cls, body: str) -> Any:
-        return _generate(body)
+    for start in range(0, len(body), 100_000):
+        yield body[start : start + 100_000]
 
 
 @pytest.mark.parametrize("count", ["-1", "ten", "1.5", "", "1e3", "0x10", "١"])

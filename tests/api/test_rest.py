@@ -68,9 +68,9 @@ async def test_put_by_the_body_is_for_the_root_base(defined: Client) -> None:
 
 async def test_if_match(defined: Client) -> None:
     first = (await defined.put("/UserSetting/a", {"n": 1})).version
-    for tag in (f'W/"{first}"', f'"{first}"', str(first), "*", f'"99999", W/"{first}"'):
-        reply = await defined.put("/UserSetting/a", {"n": tag}, If_Match=tag)
-        assert reply.status == 200, tag
+    for form in ('W/"{}"', '"{}"', "{}", "*", '"99999", W/"{}"'):
+        reply = await defined.put("/UserSetting/a", {"n": form}, If_Match=form.format(first))
+        assert reply.status == 200, form
         stale = await defined.put("/UserSetting/a", {"n": "stale"}, If_Match=f'W/"{first}"')
         assert (stale.status, stale.version) == (412, reply.version)
         first = reply.version

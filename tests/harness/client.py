@@ -48,7 +48,7 @@ class Client:
     async def request(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         """Send a JSON body (or bytes as they are); header names have `_` for `-`."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if body is not None and not isinstance(body, bytes | str):
+        if body is not None and isinstance(body, dict | list):
             body = json.dumps(body)
         if body is not None:
             sent.setdefault("Content-Type", "application/json")

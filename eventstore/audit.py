@@ -1,0 +1,400 @@
+"""Verifies the log: each event against its own bytes, its neighbours and the types of its time (DESIGN section 7)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from eventstore.command import Key
+from eventstore.decide import Previous
+from eventstore.errors import Invalid, Malformed, Unavailable
+from eventstore.event import SALT_BYTES, Event, Header, Position, Tip, chain, digest_of, header_of
+from eventstore.log.base import AppendFailed, EventLog, Span
+from eventstore.types.registry import DEFINITION_TYPES, Registry
+
+CHUNK_EVENTS_MAX = 1000
+CHUNK_BYTES = 16 * 1024 * 1024
+"""About what a chunk should hold; the next one has fewer events when this one was bigger."""
+FAULTS_LISTED_MAX = 20
+
+Progress = Callable[[int], None]
+"""Told, now and then, how many events are done."""
+
+_TIP = re.compile(r"(0|[1-9][0-9]{0,17}):([0-9a-f]{64})")
+
+
+def read_tip(text: str) -> Tip:
+    """A tip as it was saved once, `position:hash`. Raises Malformed."""
+    match = _TIP.fullmatch(text.strip())
+    if match is None:
+        raise Malformed(f"{text.strip()[:80]!r} is no tip: position:hash is wanted, as verify prints it")
+    return Tip(int(match[1]), "", bytes.fromhex(match[2]))
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Something that is not as it was written. Position 0 is the log as a whole."""
+
+    position: Position
+    what: str
+
+
+class Faults:
+    """What was found: all are counted, the first few kept."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.listed: list[Fault] = []
+
+    def add(self, position: Position, what: str) -> None:
+        self.count += 1
+        if not self.full:
+            self.listed.append(Fault(position, what))
+
+    @property
+    def full(self) -> bool:
+        return len(self.listed) >= FAULTS_LISTED_MAX
+
+
+class Count(msgspec.Struct):
+    """Of one type, at the end of the log."""
+
+    events: int = 0
+    live: int = 0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What `verify` saw."""
+
+    tip: Tip
+    """The last event that was read."""
+    events: int
+    types: dict[str, Count]
+    faults: Faults
+
+
+async def verify(
+    log: EventLog, *, against: Sequence[Tip] = (), progress: Progress = lambda _done: None
+) -> Report:
+    """Read the log from its beginning to where it ends now, oldest first, beside whoever writes.
+
+    `against` are tips that were saved where who changes the log does not reach.
+    Raises Unavailable when the log cannot be read at all; whatever else is wrong is a fault.
+    """
+    end = await _end(log)
+    walk = _Walk(log, against)
+    after, size = 0, CHUNK_EVENTS_MAX // 16
+    while after < end:
+        until = min(after + size, end)
+        found = await _read(log, after, until, walk.faults)
+        await walk.take(found)
+        size = _next_size(size, found)
+        after = until if found else await _skip(log, until, end)
+        progress(min(after, end))
+    walk.finish(end)
+    if below := await log.count(Span(after=-(2**63), until=0)):
+        walk.faults.add(0, f"{below} events have positions below 1, where a log begins")
+    return Report(walk.tip, walk.events, walk.types, walk.faults)
+
+
+class _Unreadable(msgspec.Struct, frozen=True):
+    """Events of which nothing can be said: positions in (after, until]."""
+
+    after: Position
+    until: Position
+    why: str
+
+
+_Found = Event | _Unreadable
+
+
+async def _end(log: EventLog) -> Position:
+    """Where the log ends; when its last event is unreadable, as many as there are events."""
+    try:
+        return (await log.tip()).position
+    except (Unavailable, AppendFailed):
+        return await log.count(Span())
+
+
+async def _read(log: EventLog, after: Position, until: Position, faults: Faults) -> list[_Found]:
+    """The events in (after, until]. Where they cannot be read, halve until it is clear which one is to blame."""
+    try:
+        return list(await log.events(Span(after, until, limit=until - after)))
+    except (Unavailable, AppendFailed) as error:
+        if isinstance(error, Unavailable):
+            await log.count(Span(after, until))  # raises when the storage as a whole is away
+        if until - after == 1 or faults.full:
+            return [_Unreadable(after, until, str(error))]
+    middle = (after + until) // 2
+    return [*await _read(log, after, middle, faults), *await _read(log, middle, until, faults)]
+
+
+def _next_size(size: int, found: Sequence[_Found]) -> int:
+    """How many events to read next, so that memory stays bounded whatever their bodies weigh."""
+    bodies = [len(event.data or b"") for event in found if isinstance(event, Event)]
+    mean = sum(bodies) // len(bodies) if bodies else 0
+    return max(1, min(size * 2, CHUNK_EVENTS_MAX, CHUNK_BYTES // (mean + 1)))
+
+
+async def _skip(log: EventLog, until: Position, end: Position) -> Position:
+    """After a chunk of nothing: just before the next event there is, or the end."""
+    try:
+        following = await log.events(Span(until, end, limit=1))
+    except (Unavailable, AppendFailed):
+        return until
+    return following[0].position - 1 if following else end
+
+
+class _Walk:
+    """Goes along the log with what the next event must follow from."""
+
+    def __init__(self, log: EventLog, against: Sequence[Tip]) -> None:
+        self.faults = Faults()
+        self.events = 0
+        self.tip = Tip(0, "", log.genesis)
+        self.types: dict[str, Count] = {}
+        self._log = log
+        self._next: Position = 1
+        self._hashes: tuple[bytes, ...] = (log.genesis,)
+        """What may be the hash before the next event: one; more when it is unclear; none when it is unknown."""
+        self._at = ""
+        self._transaction: Position | None = 0
+        self._registry: Registry | None = None
+        try:
+            self._registry = Registry.empty(log.fhir_version)
+        except Invalid as error:
+            self.faults.add(0, f"the log's own row: {error}")
+        self._against = sorted(against, key=lambda saved: saved.position)
+        while self._against and self._against[0].position == 0:
+            if self._against.pop(0).hash != log.genesis:
+                self.faults.add(0, "another log: a tip saved when it was empty has another beginning")
+
+    async def take(self, found: Sequence[_Found]) -> None:
+        """Check what comes next."""
+        last = await self._last_before([one for one in found if isinstance(one, Event)])
+        for one in found:
+            if isinstance(one, _Unreadable):
+                self._arrive(one.after + 1)
+                self._lose(one.until, f"cannot be read: {one.why}")
+            else:
+                self._arrive(one.position)
+                self._take(one, last)
+
+    def finish(self, end: Position) -> None:
+        """The log ends here."""
+        self._arrive(end + 1)
+        for saved in self._against:
+            lost = _events(end + 1, saved.position)
+            self.faults.add(end + 1, f"{lost} cut off: the log ends at {end}, and once was at {saved}")
+
+    def _arrive(self, position: Position) -> None:
+        """Whatever is before this position and was not seen, is not there."""
+        if position > self._next:
+            self._lose(position - 1, "missing")
+
+    def _lose(self, until: Position, what: str) -> None:
+        """From the next position to `until` there is nothing: what follows must stand for itself."""
+        self.faults.add(self._next, f"{_events(self._next, until)} {what}")
+        self._next, self._hashes, self._transaction, self._registry = until + 1, (), None, None
+        while self._against and self._against[0].position <= until:
+            self._against.pop(0)
+
+    def _take(self, event: Event, last: dict[Key, Previous | None] | None) -> None:
+        self._next = event.position + 1
+        self.events += 1
+        problems = list(self._compare(event))
+        facts = self._examine(event, problems)
+        if facts is not None:
+            problems.extend(self._follow(event, facts, last))
+            problems.extend(self._define(event, facts, sound=not problems))
+            self.tip = Tip(event.position, facts.at, event.hash)
+        if problems:
+            self.faults.add(event.position, "; ".join(problems))
+
+    def _examine(self, event: Event, problems: list[str]) -> Header | None:
+        """Check the event's own bytes; what it says of itself, from the side that the chain vouches for."""
+        columns = msgspec.structs.astuple(event)
+        if tuple(map(type, columns)) not in _SHAPES:
+            problems.extend(_misshapen(columns))
+            self._hashes = (event.hash,) if type(event.hash) is bytes else ()
+            self._transaction = self._registry = None
+            return None
+        problems.extend(self._unsealed(event))
+        try:
+            header = header_of(event)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            problems.append(f"the header is not one: {error}")
+            return _of_columns(columns)
+        if msgspec.structs.astuple(header)[:-1] == columns[:8]:
+            return header
+        problems.extend(_differences(header, columns))
+        return header if len(self._hashes) == 1 else _of_columns(columns)
+
+    def _unsealed(self, event: Event) -> Iterator[str]:
+        """What is wrong with salt, digest and hash."""
+        if len(event.salt) != SALT_BYTES:
+            yield f"the salt has {len(event.salt)} bytes, not {SALT_BYTES}"
+        digest = digest_of(event.salt, event.data, event.context)
+        befores, self._hashes = self._hashes, (event.hash,)
+        if not befores or any(chain(before, event.header, event.digest) == event.hash for before in befores):
+            if digest != event.digest:
+                yield "the digest is not that of salt, data and context: one of these was changed"
+            return
+        computed = [chain(before, event.header, digest) for before in befores]
+        if event.hash in computed:
+            yield "the digest was changed: salt, data and context fit the hash"
+            return
+        self._hashes = (event.hash, *computed)
+        if digest != event.digest:
+            yield "the digest is not that of salt, data and context"
+        yield "the hash does not follow from the hash before, the header and the digest: one of these was changed"
+
+    def _follow(self, event: Event, facts: Header, last: dict[Key, Previous | None] | None) -> Iterator[str]:
+        """What does not follow from the events before."""
+        if facts.at < self._at:
+            yield f"its time {facts.at:.40} is before {self._at}, the time of an event before it"
+        self._at = max(facts.at, self._at)
+        yield from self._transacted(facts)
+        yield from self._typed(facts)
+        yield from _bodied(event, facts)
+        if last is not None:
+            yield from _acted(facts, last.get((event.type, event.id)))
+            last[event.type, event.id] = Previous(event.position, facts.action, facts.at, None)
+        count = self.types.setdefault(facts.type, Count())
+        count.events += 1
+        count.live += (facts.action == "created") - (facts.action == "deleted")
+
+    def _transacted(self, facts: Header) -> Iterator[str]:
+        """A transaction is its first event's position, in each of its events, and these stand together."""
+        before, self._transaction = self._transaction, facts.transaction
+        known = before is not None or not 0 < facts.transaction < facts.position
+        if known and facts.transaction not in (facts.position, before):
+            yield (
+                f"its transaction is {facts.transaction}, neither its position {facts.position} "
+                f"nor the transaction of the event before, {before}"
+            )
+
+    def _typed(self, facts: Header) -> Iterator[str]:
+        """`definition` is the position from which the type is as it was at the event's."""
+        if self._registry is None:
+            if not 0 <= facts.definition <= facts.position:
+                yield f"its definition {facts.definition} is no position up to its own"
+            return
+        kind = self._registry.served(facts.type)
+        if kind is None:
+            yield f"there was no type {facts.type[:80]}"
+        elif kind.position != facts.definition:
+            yield f"its definition is {facts.definition}, and {facts.type} was last defined at {kind.position}"
+
+    def _define(self, event: Event, facts: Header, *, sound: bool) -> Iterator[str]:
+        """Let a definition take effect. From a damaged one on, nobody can say what the types were."""
+        if facts.type not in DEFINITION_TYPES or self._registry is None:
+            return
+        try:
+            value = msgspec.json.decode(event.data) if event.data is not None else None
+            self._registry = self._registry.apply(event.position, facts.type, facts.id, value)
+        except Exception as error:
+            yield f"the definition does not take effect: {error}"
+            sound = False
+        if not sound:
+            yield "what `definition` should be in later events is not checked"
+            self._registry = None
+
+    def _compare(self, event: Event) -> Iterator[str]:
+        """With the tips that were saved when this was the last event."""
+        while self._against and self._against[0].position <= event.position:
+            saved = self._against.pop(0)
+            if saved.hash != event.hash:
+                yield f"another history: the hash was {saved.hash.hex()} when the tip was saved"
+
+    async def _last_before(self, events: Sequence[Event]) -> dict[Key, Previous | None] | None:
+        """The last event before these of each resource in them; None when that cannot be looked up."""
+        first = {
+            (one.type, one.id): one.position
+            for one in reversed(events)
+            if type(one.type) is str and type(one.id) is str
+        }
+        wanted = [(*key, position) for key, position in first.items()]
+        try:
+            before = await self._log.before(wanted, bodies=False)
+        except (Unavailable, AppendFailed) as error:
+            self.faults.add(events[0].position, f"the events before it cannot be looked up: {error}")
+            return None
+        return {key: before.get(position) for key, position in first.items()}
+
+
+def _events(first: Position, until: Position) -> str:
+    return f"the event at {first} is" if first == until else f"the events at {first} to {until} are"
+
+
+_SHAPES = tuple(
+    (int, str, str, str, str, int, int, str, bytes, data, bytes, bytes, bytes, bytes)
+    for data in (bytes, type(None))
+)
+"""The types of an event's fields, in their order."""
+
+
+def _misshapen(columns: tuple[Any, ...]) -> Iterator[str]:
+    """Which columns hold what they cannot."""
+    for name, value, *kinds in zip(Event.__struct_fields__, columns, *_SHAPES, strict=True):
+        if type(value) not in kinds:
+            found = "nothing" if value is None else type(value).__name__
+            yield f"the column {name} holds {found}, not {kinds[0].__name__}"
+
+
+def _differences(header: Header, columns: tuple[Any, ...]) -> Iterator[str]:
+    """Where the columns, or the URL, are not what the header says."""
+    for name, value in zip(Header.__struct_fields__[:-1], columns, strict=False):
+        if (said := getattr(header, name)) != value:
+            yield f"the column {name} is {value!r:.80}, the header says {said!r:.80}"
+
+
+def _of_columns(columns: tuple[Any, ...]) -> Header:
+    return Header(*(*columns[:8], f"{columns[1]}/{columns[2]}"))
+
+
+class _Meta(msgspec.Struct):
+    versionId: str  # noqa: N815 - FHIR's name
+    lastUpdated: str  # noqa: N815 - FHIR's name
+
+
+class _Resource(msgspec.Struct):
+    """What the body repeats of the header."""
+
+    resourceType: str  # noqa: N815 - FHIR's name
+    id: str
+    meta: _Meta
+
+
+_decode_resource = msgspec.json.Decoder(_Resource).decode
+
+
+def _bodied(event: Event, facts: Header) -> Iterator[str]:
+    """What is wrong with the body, and with the URL, which repeat the header."""
+    if facts.url != f"{facts.type}/{facts.id}":
+        yield f"the header's url is {facts.url[:80]!r}, not {facts.type}/{facts.id}"
+    if (event.data is None) != (facts.action == "deleted"):
+        yield f"{facts.action}, and {'no' if event.data is None else 'a'} body"
+    if event.data is None:
+        return
+    try:
+        body = _decode_resource(event.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        yield f"the body is not a stored resource: {error}"
+        return
+    found = (body.resourceType, body.id, body.meta.versionId, body.meta.lastUpdated)
+    right = (facts.type, facts.id, str(facts.position), facts.at)
+    if found != right:
+        yield f"the body says it is {'/'.join(found)[:160]}, the header {'/'.join(right)}"
+
+
+def _acted(facts: Header, previous: Previous | None) -> Iterator[str]:
+    """An action must be one that the resource's last event allows."""
+    live = previous is not None and previous.live
+    if facts.action not in ("created", "updated", "deleted"):
+        yield f"the action {facts.action[:40]!r} is none of created, updated, deleted"
+    elif live == (facts.action == "created"):
+        state = f"{previous.action} at {previous.position}" if previous is not None else "never there"
+        yield f"{facts.action}, and the resource was {state}"

@@ -1,0 +1,100 @@
+"""Compares what reads answer from with the log: the log's indexes, the current versions and the totals.
+
+Every statement is a short transaction, so it may run beside a server: each compares rows and log as they are in one
+snapshot, and what is written meanwhile agrees with itself. Together with `eventstore.audit`, which reads every row
+of the log, these statements read every entry of every index, through the same seeks as readers do; so there is no
+`PRAGMA integrity_check`, which would hold one snapshot for minutes, and knows no positions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventstore.audit import Count, Faults, Progress, Report
+from eventstore.errors import Unavailable
+from eventstore.event import Position
+from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog
+from eventstore.log.sql import queries
+
+RANGE_EVENTS = 5000
+STRANGERS_LISTED_MAX = 20
+
+_SQL = {"sqlite": queries("projections.sql", "sqlite")}
+
+
+async def check(log: EventLog, report: Report, progress: Progress = lambda _done: None) -> Faults:
+    """What is wrong up to the tip of the report, each with the position of the event that it concerns."""
+    faults = Faults()
+    if await log.checkpoint("current") != KEPT_INLINE:
+        faults.add(0, "the projection current is not complete: start `quire serve` once, which completes it")
+        return faults
+    for part in (_ranges, _counts, _totals):
+        try:
+            await part(log, report, faults, progress)
+        except (Unavailable, AppendFailed) as error:
+            faults.add(0, f"the indexes or the projection current cannot be read: {error}")
+    return faults
+
+
+async def _ranges(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
+    """By position: each event is in both indexes, and each last event of a resource is what current says."""
+    sql, after = _SQL[log.dialect], 0
+    while after < report.tip.position:
+        asked = (after, RANGE_EVENTS)
+        ((until,),), rows = await log.rows((sql["check_until"], asked), (sql["check_range"], asked))
+        for position, name, action, current, by_resource, by_type in rows:
+            resource = _text(name)
+            if not by_resource:
+                faults.add(position, f"{resource} is not in the index quire_event_resource at this position")
+            if not by_type:
+                faults.add(position, f"{resource} is not in the index quire_event_type at this position")
+            if by_resource and by_type:
+                said = "has no row" if current is None else f"says {current}"
+                faults.add(position, f"{resource} is {_text(action)} here, and quire_current {said}")
+        after = until or report.tip.position
+        progress(after)
+
+
+async def _counts(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
+    """What is in the indexes and in current and nowhere in the log."""
+    sql, end = _SQL[log.dialect], report.tip.position
+    ((by_resource, by_type, current, later, lives),) = (await log.rows((sql["check_counts"], (end,))))[0]
+    events = report.events + later
+    live = sum(count.live for count in report.types.values()) + lives
+    for index, entries in (("quire_event_resource", by_resource), ("quire_event_type", by_type)):
+        if entries != events and not report.faults.count:
+            faults.add(
+                0, f"the index {index} has {entries} entries for {events} events: rebuild it (REINDEX)"
+            )
+    if current != live:
+        faults.add(0, f"quire_current has {current} rows, for {live} live resources")
+        for position, name in (await log.rows((sql["check_strangers"], (STRANGERS_LISTED_MAX,))))[0]:
+            faults.add(position, f"quire_current has {_text(name)} here, which the log has not")
+
+
+async def _totals(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
+    """The totals of each type. A wrong one is told at the type's last event, which wrote it last."""
+    (rows,) = await log.rows((_SQL[log.dialect]["check_totals"], (report.tip.position,)))
+    missing = dict(report.types)
+    for type, live, events, later_live, later_events, last in rows:
+        name = _text(type)
+        count = missing.pop(name, Count())
+        right = (count.live + later_live, count.events + later_events)
+        if (live, events) != right:
+            faults.add(
+                last or 0,
+                f"quire_total says {live} live resources and {events} events of {name}, "
+                f"the log {right[0]} and {right[1]}",
+            )
+    for name in missing:
+        faults.add(await _last(log, name), f"quire_total has no row for {name}")
+
+
+async def _last(log: EventLog, type: str) -> Position:
+    ((row,),) = await log.rows((_SQL[log.dialect]["check_last"], (type,)))
+    return int(row[0] or 0)
+
+
+def _text(value: Any) -> str:
+    """A key as text, whatever bytes it was made of."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
