@@ -15,6 +15,7 @@ from eventstore.event import SALT_BYTES, Event, Header, Position, Tip, chain, di
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
+CHUNK_EVENTS_MIN = 64
 CHUNK_EVENTS_MAX = 1000
 CHUNK_BYTES = 16 * 1024 * 1024
 """About what a chunk should hold; the next one has fewer events when this one was bigger."""
@@ -85,12 +86,12 @@ async def verify(
     """
     end = await _end(log)
     walk = _Walk(log, against)
-    after, size = 0, CHUNK_EVENTS_MAX // 16
+    after, size = 0, CHUNK_EVENTS_MIN
     while after < end:
         until = min(after + size, end)
         found = await _read(log, after, until, walk.faults)
         await walk.take(found)
-        size = _next_size(size, found)
+        size = next_size(size, [one.data for one in found if isinstance(one, Event)])
         after = until if found else await _skip(log, until, end)
         progress(min(after, end))
     walk.finish(end)
@@ -131,10 +132,9 @@ async def _read(log: EventLog, after: Position, until: Position, faults: Faults)
     return [*await _read(log, after, middle, faults), *await _read(log, middle, until, faults)]
 
 
-def _next_size(size: int, found: Sequence[_Found]) -> int:
-    """How many events to read next, so that memory stays bounded whatever their bodies weigh."""
-    bodies = [len(event.data or b"") for event in found if isinstance(event, Event)]
-    mean = sum(bodies) // len(bodies) if bodies else 0
+def next_size(size: int, bodies: Sequence[bytes | None]) -> int:
+    """How many events to read after `size` of them had these bodies, so that memory stays bounded."""
+    mean = sum(len(body or b"") for body in bodies) // max(1, len(bodies))
     return max(1, min(size * 2, CHUNK_EVENTS_MAX, CHUNK_BYTES // (mean + 1)))
 
 

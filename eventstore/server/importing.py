@@ -11,7 +11,8 @@ from uuid_utils import uuid7
 
 from eventstore.body import Document, read
 from eventstore.command import Accepted, Command
-from eventstore.errors import Conflict, Invalid, Malformed, QuireError, TooLarge
+from eventstore.errors import Conflict, Invalid, Malformed, QuireError, Throttled, TooLarge, Unavailable
+from eventstore.log.base import AppendFailed
 from eventstore.server.outcomes import expression
 from eventstore.server.routes import ID
 from eventstore.store import Store
@@ -29,6 +30,8 @@ class Imported(msgspec.Struct, frozen=True, omit_defaults=True):
     """Type/id, as far as it is known."""
     position: int = 0
     reason: str = ""
+    transient: bool = False
+    """Refused for now only: the queue was full or the disk was; the same line may be taken later."""
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -94,9 +97,7 @@ async def _store(
 ) -> list[Imported]:
     queued = [_queue(store, item, refused, context) for item in items]
     return [
-        Imported("refused", name, reason=_reason(what, name))
-        if isinstance(what, QuireError)
-        else await _done(name, what)
+        _refused(name, what) if isinstance(what, QuireError) else await _done(name, what)
         for name, what in queued
     ]
 
@@ -125,9 +126,16 @@ async def _done(name: str, future: asyncio.Future[list[Accepted]]) -> Imported:
     try:
         (accepted,) = await future
     except QuireError as error:
-        return Imported("refused", name, reason=_reason(error, name))
+        return _refused(name, error)
+    except AppendFailed as error:
+        return Imported("refused", name, reason=f"the database refuses it: {error}")
     status = "unchanged" if accepted.action == "unchanged" else accepted.action
     return Imported("updated" if status == "deleted" else status, name, accepted.position or 0)
+
+
+def _refused(name: str, error: QuireError) -> Imported:
+    transient = isinstance(error, Throttled | Unavailable)
+    return Imported("refused", name, reason=_reason(error, name), transient=transient)
 
 
 def _reason(error: QuireError, name: str) -> str:

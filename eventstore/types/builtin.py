@@ -43,7 +43,11 @@ def _some(most: int, **item: Any) -> dict[str, Any]:
     return {"minItems": 1, "maxItems": most, **item}
 
 
-_NAME_IN_PATH = {"pattern": "^[A-Za-z][A-Za-z0-9_-]*$", "maxLength": MAX_PATH_NAME_CHARACTERS}
+_NAME_IN_PATH = {
+    "type": "string",
+    "pattern": "^[A-Za-z][A-Za-z0-9_-]*$",
+    "maxLength": MAX_PATH_NAME_CHARACTERS,
+}
 _ENTITIES = {"type": ["object", "string"], **_TO_ENTITY}
 _ENUM_VALUE = {"type": ["string", "number", "boolean"]}
 
@@ -63,7 +67,7 @@ _OF_ENTITY = (
 
 _OF_ATTRIBUTE = (
     Element("resource", "*", required=True, schema=_ONE_ENTITY),
-    Element("path", "string", required=True, collection=True, schema=_some(MAX_PATH_LEVELS, **_NAME_IN_PATH)),
+    Element("path", "*", required=True, collection=True, schema=_some(MAX_PATH_LEVELS, **_NAME_IN_PATH)),
     Element("type", "*", schema=_ONE_ENTITY),
     Element("union", "*", collection=True, schema=_some(MAX_UNION_TYPES, **_ENTITIES)),
     Element("refers", "*", collection=True, schema=_some(MAX_TARGET_TYPES, **_ENTITIES)),

@@ -73,6 +73,8 @@ def _value(element: Element, library: Library) -> Schema:
     merge(one, deepcopy(of_items))
     if not element.collection:
         return one
+    if element.type and "type" in (library[element.type].schema or {}):
+        _let_gaps_in(one)
     array: Schema = {"type": "array", "items": one}
     if element.required:
         array["minItems"] = 1
@@ -90,6 +92,13 @@ def _single(element: Element, library: Library) -> Schema:
     if element.enum:
         schema["enum"] = list(element.enum)
     return schema
+
+
+def _let_gaps_in(primitive: Schema) -> None:
+    """An item of an array of primitives may be null: the place of an extension in the array's twin."""
+    primitive["type"] = [primitive["type"], "null"]
+    if "enum" in primitive:
+        primitive["enum"] = [*primitive["enum"], None]
 
 
 def _extension_rule(element: Element, library: Library) -> Schema:
@@ -149,14 +158,24 @@ def findings(validator: jsonschema_rs.Validator, value: Any) -> Iterator[Found]:
         yield from _in_words(error, ())
 
 
+def first_finding(validator: jsonschema_rs.Validator, value: Any) -> Iterator[Found]:
+    """What the engine finds first, in words: it stops there, however much there is to find."""
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        yield from _in_words(error, ())
+
+
 def _in_words(error: jsonschema_rs.ValidationError, above: Path) -> Iterator[Found]:
     kind: Any = error.kind
     path = (*above, *error.instance_path)
     match kind.name:
         case "type":
-            yield Found(Issue(f"expected type of {' or '.join(kind.types)}", path, "value"), 0)
+            types = [type for type in kind.types if type != "null"]
+            yield Found(Issue(f"expected type of {' or '.join(types)}", path, "value"), 0)
         case "enum":
-            yield Found(Issue(f"expected one of {listed(kind.options)}", path, "value"), 1)
+            options = [option for option in kind.options if option is not None]
+            yield Found(Issue(f"expected one of {listed(options)}", path, "value"), 1)
         case "additionalProperties":
             yield from (Found(Issue("extra property", (*path, key), "structure")) for key in kind.unexpected)
         case "required":
@@ -191,8 +210,7 @@ _MESSAGES: dict[str, Callable[[Any], str]] = {
     "uniqueItems": lambda kind: "must not have an item twice",
     "contains": lambda kind: "does not contain what it has to, as often as it has to",
     "anyOf": lambda kind: "fits none of the alternatives",
-    "oneOfNotValid": lambda kind: "fits none of the alternatives",
-    "oneOfMultipleValid": lambda kind: "fits more than one of the alternatives",
+    "oneOf": lambda kind: "does not fit exactly one of the alternatives",
     "falseSchema": lambda kind: "not allowed here",
 }
 

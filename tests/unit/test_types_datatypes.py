@@ -38,7 +38,7 @@ GOOD: dict[str, list[Any]] = {
 }  # fmt: skip
 
 BAD: dict[str, list[Any]] = {
-    "base64Binary": ["A", "AAA", "AA=", "A===", "AA==AA", "AA*=", "é", "AAAA=", 5],
+    "base64Binary": ["A", "AAA", "AA=", "A===", "AA==AA", "AA*=", "é", "AAAA=", "AAAA====", "AA=A", "====", "\u00a0AAAA", 5],
     "boolean": ["true", 0, 1],
     "canonical": ["a b"],
     "code": ["", " a", "a ", "a  b", "a\tb", "a\n"],
@@ -140,7 +140,9 @@ def test_the_versions_differ_where_fhir_does() -> None:
         definitions.attribute("T", "at", "time")
         assert (definitions.wrong("T", {"q": {"value": 1, "comparator": "ad"}}) == {}) is more
         assert (definitions.wrong("T", {"at": "12:00:00.1234567891"}) == {}) is not more
-        assert (definitions.wrong("T", {"extension": [{"url": "u", "valueContributor": {}}]}) == {}) is not more
+        assert (
+            definitions.wrong("T", {"extension": [{"url": "u", "valueContributor": {}}]}) == {}
+        ) is not more
         assert (definitions.wrong("T", {"extension": [{"url": "u", "valueInteger64": "1"}]}) == {}) is more
 
 
@@ -169,7 +171,9 @@ def test_complex_types(types: Definitions) -> None:
         ("aIdentifier", "use"): "expected one of usual, official, temp, secondary, old",
         ("aIdentifier", "assigner", "reference"): "expected a reference to Organization",
     }
-    assert types.wrong("T", {"aPeriod": {"start": "2020-02-30"}}) == {("aPeriod", "start"): "2020-02 has 29 days"}
+    assert types.wrong("T", {"aPeriod": {"start": "2020-02-30"}}) == {
+        ("aPeriod", "start"): "2020-02 has 29 days"
+    }
 
 
 def test_an_extension_takes_every_open_type(types: Definitions) -> None:
@@ -180,7 +184,9 @@ def test_an_extension_takes_every_open_type(types: Definitions) -> None:
     assert types.wrong("T", {"extension": [{"url": "u", "valueDate": "2020-02-30"}]}) == {
         ("extension", 0, "valueDate"): "2020-02 has 29 days"
     }
-    assert list(types.wrong("T", {"extension": [{"url": "u", "valueThing": {}}]})) == [("extension", 0, "valueThing")]
+    assert list(types.wrong("T", {"extension": [{"url": "u", "valueThing": {}}]})) == [
+        ("extension", 0, "valueThing")
+    ]
     assert list(types.wrong("T", {"extension": [{"valueString": "x"}]})) == [("extension", 0, "url")]
     assert types.wrong("T", {"extension": [{"url": "u", "valueString": "x", "valueCode": "x"}]}) == {
         ("extension", 0, "valueCode"): "valueString is there already: one value[x] is allowed"
@@ -280,7 +286,9 @@ class TestNulls:
             {"any": {"x": [1, None], "_x": [None, {}]}},
         ],
     )
-    def test_gaps_in_arrays_of_primitives_and_their_twins(self, r4: Definitions, body: dict[str, Any]) -> None:
+    def test_gaps_in_arrays_of_primitives_and_their_twins(
+        self, r4: Definitions, body: dict[str, Any]
+    ) -> None:
         assert r4.wrong("T", body) == {}
 
     @pytest.mark.parametrize(
@@ -293,20 +301,24 @@ class TestNulls:
             ({"more": None}, ("more",)),
         ],
     )
-    def test_elsewhere_the_key_is_to_be_left_out(self, r4: Definitions, body: dict[str, Any], path: Any) -> None:
+    def test_elsewhere_the_key_is_to_be_left_out(
+        self, r4: Definitions, body: dict[str, Any], path: Any
+    ) -> None:
         assert r4.wrong("T", body) == {path: "null is not a value: leave the key out"}
 
     @pytest.mark.parametrize(
         ("body", "path"),
         [
             ({"parts": [{}, None]}, ("parts", 1)),
-            ({"parts": [None]}, ("parts", 0)),
             ({"any": {"x": [{}, None]}}, ("any", "x", 1)),
-            ({"extension": [None]}, ("extension", 0)),
+            ({"extension": [{"url": "u"}, None]}, ("extension", 1)),
         ],
     )
     def test_among_objects_the_item_is(self, r4: Definitions, body: dict[str, Any], path: Any) -> None:
         assert r4.wrong("T", body) == {path: "null is not a value: leave the item out"}
+
+    def test_alone_in_an_array_of_objects(self, r4: Definitions) -> None:
+        assert r4.wrong("T", {"parts": [None]}) == {("parts", 0): "expected type of object"}
 
     def test_the_rest_of_the_array_is_checked(self, r4: Definitions) -> None:
         assert r4.wrong("T", {"many": [None, 5]}) == {("many", 1): "expected type of string"}
@@ -335,7 +347,9 @@ def test_the_id_and_the_meta_of_every_type(r4: Definitions) -> None:
     compiled = r4.registry.served("T")
     assert compiled is not None
     other = read(b'{"resourceType":"Other","id":"1"}')
-    assert [(issue.path, issue.message) for issue in compiled.check(other)] == [(("resourceType",), "expected T")]
+    assert [(issue.path, issue.message) for issue in compiled.check(other)] == [
+        (("resourceType",), "expected T")
+    ]
     assert list(r4.wrong("T", {"meta": {"lastUpdated": "2020", "more": 1}})) == [
         ("meta", "lastUpdated"),
         ("meta", "more"),
@@ -355,5 +369,7 @@ def test_types_of_every_version_can_be_used_at_once() -> None:
     for version in FHIR_VERSIONS:
         definitions = Definitions(version)
         definitions.entity("T")
-        definitions.put("Attribute", "T.a", {"resource": entity("T"), "path": ["a"], "type": {"reference": "Entity/code"}})
+        definitions.put(
+            "Attribute", "T.a", {"resource": entity("T"), "path": ["a"], "type": {"reference": "Entity/code"}}
+        )
         assert definitions.wrong("T", {"a": "x"}) == {}

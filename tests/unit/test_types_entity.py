@@ -23,7 +23,9 @@ def types() -> Definitions:
     return definitions
 
 
-def refusal(definitions: Definitions, path: str, type: str = "", **fields: Any) -> dict[tuple[str | int, ...], str]:
+def refusal(
+    definitions: Definitions, path: str, type: str = "", **fields: Any
+) -> dict[tuple[str | int, ...], str]:
     with pytest.raises(Invalid) as refused:
         definitions.attribute("T", path, type, **fields)
     return {issue.path: issue.message for issue in refused.value.issues}
@@ -152,7 +154,9 @@ class TestMeaning:
         }
 
     def test_descriptive_fields_change_nothing(self, types: Definitions) -> None:
-        types.entity("T", description="d", module="m", text={"status": "x"}, isMeta=False, nonPersistable=False)
+        types.entity(
+            "T", description="d", module="m", text={"status": "x"}, isMeta=False, nonPersistable=False
+        )
         types.attribute("T", "a", "string", order=1, isSummary=True, isModifier=True, isUnique=False)
         assert types.wrong("T", {"a": "x"}) == {}
 
@@ -269,9 +273,13 @@ class TestRefusedAttributes:
         assert refusal(types, "a", union=["string", entity(name)]) == {("union", 1): why}
 
     def test_a_target_that_is_none(self, types: Definitions) -> None:
-        assert refusal(types, "a", refers=["Patient", "Nope"]) == {("refers", 1): "there is no resource type Nope"}
+        assert refusal(types, "a", refers=["Patient", "Nope"]) == {
+            ("refers", 1): "there is no resource type Nope"
+        }
 
-    @pytest.mark.parametrize("name", ["id", "resourceType", "meta", "extension", "modifierExtension", "fhir_x"])
+    @pytest.mark.parametrize(
+        "name", ["id", "resourceType", "meta", "extension", "modifierExtension", "fhir_x"]
+    )
     def test_reserved_names(self, types: Definitions, name: str) -> None:
         assert list(refusal(types, name, "string")) == [("path", 0)]
 
@@ -279,7 +287,9 @@ class TestRefusedAttributes:
     def test_reserved_names_below_the_top(self, types: Definitions, name: str) -> None:
         assert list(refusal(types, f"a.{name}", "string")) == [("path", 1)]
 
-    @pytest.mark.parametrize("name", ["", "_x", "__proto__", "1a", "a b", "é", "a\n", "a$", "x" * 65, 5, None])
+    @pytest.mark.parametrize(
+        "name", ["", "_x", "__proto__", "1a", "a b", "é", "a\n", "a$", "x" * 65, 5, None]
+    )
     def test_bad_names(self, types: Definitions, name: Any) -> None:
         with pytest.raises(Invalid) as refused:
             types.put("Attribute", "T.a", {"resource": entity("T"), "path": [name]})
@@ -292,7 +302,11 @@ class TestRefusedAttributes:
         assert {issue.path for issue in refused.value.issues} == {("path",)}
 
     def test_the_deepest_path(self, types: Definitions) -> None:
-        types.put("Attribute", "T.a", {"resource": entity("T"), "path": ["a"] * MAX_PATH_LEVELS, "type": entity("date")})
+        types.put(
+            "Attribute",
+            "T.a",
+            {"resource": entity("T"), "path": ["a"] * MAX_PATH_LEVELS, "type": entity("date")},
+        )
         body: Any = "2020-02-31"
         for _ in range(MAX_PATH_LEVELS):
             body = {"a": body}
@@ -301,7 +315,9 @@ class TestRefusedAttributes:
     def test_one_path_twice(self, types: Definitions) -> None:
         types.attribute("T", "a", "string")
         with pytest.raises(Invalid, match="the path a is that of Attribute T.a"):
-            types.put("Attribute", "other-id", {"resource": entity("T"), "path": ["a"], "type": entity("code")})
+            types.put(
+                "Attribute", "other-id", {"resource": entity("T"), "path": ["a"], "type": entity("code")}
+            )
 
     def test_an_attribute_may_replace_itself(self, types: Definitions) -> None:
         types.attribute("T", "a", "string")
@@ -330,7 +346,9 @@ class TestRefusedAttributes:
             ("path",): "the key valueString is that of Attribute T.valueString.x"
         }
         types.attribute("T", "value", union=["code", "integer"])
-        assert refusal(types, "valueCode", "code") == {("path",): "the key valueCode is that of Attribute T.value"}
+        assert refusal(types, "valueCode", "code") == {
+            ("path",): "the key valueCode is that of Attribute T.value"
+        }
         types.attribute("T", "a.valueCode", "code")
 
     def test_a_union_cannot_make_a_reserved_key(self, types: Definitions) -> None:
@@ -372,7 +390,10 @@ class TestRefusedAttributes:
             ({"valueSet": {"id": "x"}}, ("valueSet",)),
             ({"isRequired": 1}, ("isRequired",)),
             ({"regex": "x"}, ("regex",)),
-            ({"type": entity("Coding"), "schema": {"additionalProperties": {}}}, ("schema", "additionalProperties")),
+            (
+                {"type": entity("Coding"), "schema": {"additionalProperties": {}}},
+                ("schema", "additionalProperties"),
+            ),
         ],
     )
     def test_the_path_names_the_field(self, types: Definitions, fields: dict[str, Any], path: Any) -> None:

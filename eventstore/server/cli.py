@@ -1,0 +1,332 @@
+"""The command line: what `quire serve`, `import`, `export`, `verify` and `status` take, and their exit codes."""
+
+# ruff: noqa: PLC0415 - `quire --help` is quick: what a command needs is imported when it runs
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eventstore import __version__
+from eventstore.errors import Invalid, Malformed, QuireError
+
+if TYPE_CHECKING:
+    from eventstore.event import Tip
+
+FINE, REFUSED, USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """\b
+Exit codes:
+    0  all went well
+    1  something was refused (import), or faults were found (verify)
+    2  the command line makes no sense
+    3  it cannot run: port in use, another process writes, no log there
+  130  stopped by a signal before its end"""
+
+app = typer.Typer(
+    help="Quire: an event-sourced store for custom FHIR resources. Every change is one event in one log.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class LogFormat(StrEnum):
+    json = "json"
+    text = "text"
+
+
+class PostId(StrEnum):
+    honour = "honour"
+    ignore = "ignore"
+
+
+class FileFormat(StrEnum):
+    ndjson = "ndjson"
+    json = "json"
+    yaml = "yaml"
+
+
+Data = Annotated[Path, typer.Option("--data", envvar="QUIRE_DATA", help="The data directory.")]
+FhirVersion = Annotated[
+    str,
+    typer.Option(
+        envvar="QUIRE_FHIR_VERSION",
+        help="For a new log: 4.0.1 (when nothing is said), 4.3.0 or 5.0.0. A log keeps its version.",
+    ),
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Only resources of this type; repeatable, or several with commas between."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+
+DATA = Path("quire-data")
+
+
+def _teach(what: str, *examples: str) -> str:
+    """The help of a command: what it is for, and how it is called."""
+    return "\n".join((what, "", "\b", "Examples:", *(f"  quire {example}" for example in examples)))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"quire {__version__}")
+        raise typer.Exit(FINE)
+
+
+@app.callback()
+def _quire(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    return
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Serve the log of a data directory over HTTP until SIGTERM or Ctrl-C; makes the log when there is none.",
+        "serve",
+        "serve --port 9090 --data /var/lib/quire",
+    ),
+)
+def serve(
+    host: Annotated[str, typer.Option(envvar="QUIRE_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="QUIRE_PORT", help="0 takes any that is free.")] = 8080,
+    data: Data = DATA,
+    fhir_version: FhirVersion = "",
+    fhir_post_id: Annotated[
+        PostId,
+        typer.Option(
+            envvar="QUIRE_FHIR_POST_ID", help="What becomes of the id in a body posted under /fhir."
+        ),
+    ] = PostId.honour,
+    base_url: Annotated[
+        str, typer.Option(envvar="QUIRE_BASE_URL", help="URL for links behind a proxy; else the Host header.")
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="QUIRE_TRUSTED_PROXY", help="Address whose X-Forwarded-* is believed; repeatable."
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar="QUIRE_INSECURE",
+            help="Listen where others can reach it; there is no access control yet.",
+        ),
+    ] = False,
+    log_level: Annotated[LogLevel, typer.Option(envvar="QUIRE_LOG_LEVEL")] = LogLevel.info,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(envvar="QUIRE_LOG_FORMAT", help="Without it: text on a terminal, else json."),
+    ] = None,
+) -> int:
+    from eventstore.server import commands, logs
+    from eventstore.server.settings import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        data=data,
+        fhir_version=fhir_version,
+        fhir_post_id=fhir_post_id.value,
+        base_url=base_url,
+        trusted_proxies=tuple(trusted_proxy or ()),
+        insecure=insecure,
+    )
+    logs.configure(log_level, as_json=(log_format or _log_format()) is LogFormat.json)
+    commands.run(commands.serve(settings))
+    return FINE
+
+
+def _log_format() -> LogFormat:
+    return LogFormat.text if sys.stderr.isatty() else LogFormat.json
+
+
+@app.command(
+    "import",
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Bring resources in, through the server when one runs. What is there already and the same stays as it is, so "
+        "a run that was stopped goes on when it is run again. One that is refused is told, and the others go on.",
+        "import patients.ndjson",
+        "import --define-open hl7.fhir.r5.core.tgz --type ValueSet,CodeSystem",
+        "import --refused refused.ndjson folder/",
+        "export --data old | quire import --data new -",
+    ),
+)
+def import_(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="NDJSON (also .gz), JSON (a resource, an array or a Bundle), YAML, folders and .tgz of these; "
+            "- is NDJSON on standard input."
+        ),
+    ],
+    data: Data = DATA,
+    url: Annotated[str, typer.Option(help="A server to send to, instead of the data directory.")] = "",
+    type: Types = None,
+    define_open: Annotated[
+        bool, typer.Option("--define-open", help="Make the types that are not there yet, open to anything.")
+    ] = False,
+    refused: Annotated[
+        Path | None, typer.Option(help="Write what was refused to this file too, as NDJSON.")
+    ] = None,
+    fhir_version: FhirVersion = "",
+) -> int:
+    from eventstore.server import commands
+
+    options = commands.ImportOptions(data, url, fhir_version, define_open, _listed(type), refused)
+    tally = commands.run(commands.import_(sources, options))
+    if tally.stopped:
+        return INTERRUPTED if tally.interrupted else CANNOT_RUN
+    return REFUSED if tally.refused else FINE
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Write resources out as they are stored, all of one position, beside a server that may run.",
+        "export > all.ndjson",
+        "export --type UserSetting,Device --to folder/",
+        "export --format yaml --to folder/",
+    ),
+)
+def export(
+    to: Annotated[
+        str, typer.Option(help="A file; a folder, new or empty, when it ends in /; - is standard output.")
+    ] = "-",
+    data: Data = DATA,
+    type: Types = None,
+    format: Annotated[
+        FileFormat,
+        typer.Option(
+            help="In a folder: ndjson is a file for each type, json and yaml one for each resource."
+        ),
+    ] = FileFormat.ndjson,
+) -> int:
+    from eventstore.server import commands
+
+    commands.run(commands.export(data, to, format.value, _listed(type)))
+    return FINE
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Check every event, the chain over them and what reads answer from; name what was changed, by position.",
+        "verify",
+        "verify --save-tip /elsewhere/quire.tip",
+        "verify --against /elsewhere/quire.tip",
+    ),
+)
+def verify(
+    data: Data = DATA,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TIP|FILE",
+            help="A tip that was saved, or a file with such: tells when the log was cut or replaced; repeatable.",
+        ),
+    ] = None,
+    save_tip: Annotated[
+        Path | None, typer.Option(help="Write the tip to this file when there are no faults.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    from eventstore.server import commands
+
+    tips = [tip for text in against or () for tip in _tips(text)]
+    found = commands.run(commands.verify(data, tips, save_tip, as_json=json))
+    return REFUSED if found.fault_count else FINE
+
+
+def _tips(text: str) -> list[Tip]:
+    """The tip that the text is, or those in the file that it names."""
+    from eventstore.audit import read_tip
+
+    try:
+        return [read_tip(text)]
+    except Malformed:
+        if not Path(text).is_file():
+            raise Invalid(f"--against {text[:200]} is neither a tip (position:hash) nor a file") from None
+    return [read_tip(line) for line in Path(text).read_text("utf-8", "replace").splitlines() if line.strip()]
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Show what is in a data directory, and whether a server runs on it.", "status", "status --json"
+    ),
+)
+def status(data: Data = DATA, json: Json = False) -> int:
+    from eventstore.server import commands
+
+    commands.run(commands.status(data, as_json=json))
+    return FINE
+
+
+def _listed(types: list[str] | None) -> set[str]:
+    return {name.strip() for text in types or () for name in text.split(",") if name.strip()}
+
+
+_UsageError: Any = typer.BadParameter.__base__
+
+
+def main() -> None:
+    """What the command `quire` calls."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    """Run the command; every error is one line on stderr."""
+    try:
+        code = int(app(prog_name="quire", standalone_mode=False) or FINE)
+        sys.stdout.flush()
+    except _UsageError as error:
+        return _usage(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's own flush says it again
+        return CANNOT_RUN
+    except (Invalid, Malformed) as error:
+        return _failed(error, USAGE)
+    except (QuireError, OSError) as error:
+        return _failed(error, CANNOT_RUN)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return _failed(f"{type(error).__name__}: {error}", CANNOT_RUN)
+    return code
+
+
+def _failed(why: object, code: int) -> int:
+    typer.echo(f"quire: {why}", err=True)
+    return code
+
+
+def _usage(error: Any) -> int:
+    """Say what is wrong with the command line; the help itself when there was nothing in it."""
+    text = error.format_message()
+    if "\n" in text:
+        typer.echo(text, err=True)
+        return USAGE
+    command = error.ctx.command_path if error.ctx is not None else "quire"
+    return _failed(f"{text} (see {command} --help)", USAGE)

@@ -1,0 +1,188 @@
+"""What the commands do: they wire the parts, show progress, stop at a signal, and print."""
+
+# ruff: noqa: PLC0415 - aiohttp and the server are imported by the commands that need them
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+import typer
+import uvloop
+
+from eventstore.event import Tip
+from eventstore.log.sqlite import SQLiteLog
+from eventstore.server import exporting, reports
+from eventstore.server.settings import Settings
+from eventstore.server.sources import Skipped, items
+
+if TYPE_CHECKING:
+    from eventstore.server.transfer import Refusal, Tally
+
+KILLED = 130
+"""The exit code after a second signal."""
+
+T = TypeVar("T")
+
+
+def run(command: Coroutine[Any, Any, T]) -> T:
+    """Run a command to its end. SIGTERM ends one that does nothing about it as Ctrl-C does: tidily."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return uvloop.run(command)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    from eventstore.server.app import serve
+
+    await serve(settings, _stop_on_signal())
+
+
+class ImportOptions(msgspec.Struct, frozen=True):
+    """Where to, and what of it."""
+
+    data: Path
+    url: str
+    fhir_version: str
+    define_open: bool
+    types: set[str]
+    refused: Path | None
+    """A file for what was refused."""
+
+
+async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
+    """Import until the end or a signal."""
+    from eventstore.server import transfer
+
+    stop = _stop_on_signal()
+    started = time.perf_counter()
+    with _bar("resources", None) as progress, _Told(options.refused, progress) as told:
+        async with transfer.open_target(
+            options.data,
+            url=options.url,
+            define_open=options.define_open,
+            fhir_version=options.fhir_version,
+        ) as target:
+            tally = await transfer.import_(items(sources), target, told, stop, options.types)
+    seconds = time.perf_counter() - started
+    counts = ", ".join(f"{getattr(tally, name):,} {name}" for name in transfer.OUTCOMES)
+    typer.echo(f"{counts} in {seconds:.1f} s ({tally.done / seconds:,.0f} resources/s)")
+    if tally.stopped:
+        _say(f"stopped: {tally.stopped}; run the same command again to go on, what is there stays as it is")
+    return tally
+
+
+class _Told:
+    """Tells what was refused and skipped: on stderr, and what was refused in a file when that is wanted."""
+
+    def __init__(self, path: Path | None, progress: Callable[[int], None]) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self.progress = progress
+
+    def __enter__(self) -> Self:
+        self._file = open(self._path, "wb") if self._path is not None else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def refused(self, refusal: Refusal) -> None:
+        where = f"{refusal.source}: {refusal.resource}" if refusal.resource else refusal.source
+        typer.echo(f"refused {where}: {refusal.reason}", err=True)
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(refusal) + b"\n")
+
+    def skipped(self, skipped: Skipped) -> None:
+        typer.echo(f"skipped {skipped.name}: {skipped.reason}", err=True)
+
+
+async def export(data: Path, to: str, format: exporting.Format, types: Collection[str]) -> None:
+    """Write resources out."""
+    started = time.perf_counter()
+    async with _reading(data) as log:
+        total = sum(one.live for one in await exporting.totals(log) if not types or one.type in types)
+        with _bar("resources", total) as progress, exporting.destination(to, format) as out:
+            done = await exporting.export(log, out, types=types, progress=progress)
+    seconds = time.perf_counter() - started
+    rate = f"{done.resources / seconds:,.0f} resources/s"
+    _say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
+
+
+async def verify(
+    data: Path, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
+) -> reports.Verified:
+    """Check the log; save its tip when there is nothing wrong with it."""
+    async with _reading(data) as log:
+        with _bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
+            found = await reports.verified(log, against, progress)
+    _show(found, reports.verified_text, as_json=as_json)
+    if save_tip is not None and not found.fault_count:
+        part = save_tip.with_name(f".{save_tip.name}.part")
+        part.write_text(f"{found.tip}\n")
+        part.replace(save_tip)
+    return found
+
+
+async def status(data: Path, *, as_json: bool) -> None:
+    """Show what is there."""
+    async with _reading(data) as log:
+        found = await reports.status(log, data)
+    _show(found, reports.status_text, as_json=as_json)
+
+
+@asynccontextmanager
+async def _reading(data: Path) -> AsyncIterator[SQLiteLog]:
+    """The log of a directory, beside whoever writes to it."""
+    log = await SQLiteLog.open(data, write=False)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def _show(found: T, as_text: Callable[[T], str], *, as_json: bool) -> None:
+    typer.echo(msgspec.json.encode(found).decode() if as_json else as_text(found))
+
+
+def _say(text: str) -> None:
+    typer.echo(f"quire: {text}", err=True)
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, and nothing elsewhere. Gives what to call with how much is done."""
+    if not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _stop_on_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def first() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, os._exit, KILLED)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first)
+    return stop
