@@ -89,9 +89,13 @@ class Writer:
             await self._moved.wait()
 
     async def catch_up(self) -> None:
-        """Bring the registry and the tip up to the log's end."""
-        self.registry = await self._registry_at(self.registry, None)
-        self.tip = await self._log.tip()
+        """Bring the registry and the tip up to the log's end; a commit meanwhile may have brought them further."""
+        registry = await self._registry_at(self.registry, None)
+        if registry.position > self.registry.position:
+            self.registry = registry
+        tip = await self._log.tip()
+        if tip.position > self.tip.position:
+            self.tip = tip
 
     async def _registry_at(self, registry: Registry, until: int | None) -> Registry:
         """The registry with the definition events after it, in order."""

@@ -59,6 +59,8 @@ class Call:
         length = self.request.content_length
         if length is not None and length > BODY_BYTES_MAX:
             raise _too_large(length, BODY_BYTES_MAX)
+        if self.request.content.is_eof():  # all of it came with the head: nothing to wait for
+            return await self._read()
         try:
             async with asyncio.timeout(BODY_SECONDS_MAX):
                 return await self._read()

@@ -46,6 +46,9 @@ _WHY_NOT = {
     "unevaluatedItems": "say it with items",
 }
 
+_TOGETHER = ("allOf", "anyOf", "oneOf", "patternProperties", "dependentSchemas")
+"""Keywords with several schemas for one value."""
+
 _OF_ARRAYS = frozenset({
     "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains", "items", "prefixItems",
 })  # fmt: skip
@@ -115,6 +118,14 @@ def count(schema: Any) -> tuple[int, set[str]]:
         schemas += more
         patterns |= others
     return schemas, patterns
+
+
+def overlap(schema: Any) -> int:
+    """How many of the schemas in a schema may speak of one value at once."""
+    found = 0
+    for where, inner in subschemas(schema) if isinstance(schema, dict) else ():
+        found += count(inner)[0] if where[0] in _TOGETHER else overlap(inner)
+    return found
 
 
 _PART = re.compile(r"\\[pPu]\{[^}]*\}|\\.|\(\?<?.?|\[\^?\]?|[*+?}]\+|&&|--|~~|.", re.DOTALL)

@@ -226,17 +226,23 @@ CHECKS: dict[str, Check] = {
 
 def nulls(document: Document) -> Iterator[Issue]:
     """The nulls that are not the empty places in an array of primitives, or of their twins."""
+    has_places: dict[Path, bool] = {}
     for path in document.nulls:
         if not path or isinstance(path[-1], str):
             yield Issue("null is not a value: leave the key out", path, "value")
-        elif not _may_have_gaps(document.value, path[:-1]):
+            continue
+        array = path[:-1]
+        if array not in has_places:
+            has_places[array] = _has_places(document.value, array)
+        if not has_places[array]:
             yield Issue("null is not a value: leave the item out", path, "value")
 
 
-def _may_have_gaps(value: Any, path: Path) -> bool:
-    if path and isinstance(path[-1], str) and path[-1].startswith("_"):
+def _has_places(value: Any, array: Path) -> bool:
+    """Whether an array may have empty places."""
+    if array and isinstance(array[-1], str) and array[-1].startswith("_"):
         return True
-    for step in path:
+    for step in array:
         value = value[step]
     return not any(isinstance(item, dict | list) for item in value)
 

@@ -26,7 +26,7 @@ async def test_every_step_answers_as_shown(client: Client, format: str) -> None:
     for number, step in enumerate(told, 1):
         headers, body = dict(step.headers), step.body
         if format == "json":
-            headers = {name: "application/json" for name in headers}
+            headers = dict.fromkeys(headers, "application/json")
             body = json.dumps(yaml.safe_load(body)) if body else None
         reply = await client.request(step.method, step.path, body, **_names(headers))
         assert reply.status == step.status, (number, reply.data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from harness import checkers
@@ -32,7 +32,7 @@ class Running:
         self.directory = directory
         self.projections = projections
 
-    async def __aenter__(self) -> Running:
+    async def __aenter__(self) -> Self:
         self.log = await SQLiteLog.open(self.directory)
         self.engine = Engine(self.log, self.projections)
         self.writer = Writer(self.log, self.engine.project, now)
@@ -62,7 +62,7 @@ async def settled(running: Running) -> None:
     """Wait until the async projections are at the tip."""
     tip = (await running.log.tip()).position
     async with asyncio.timeout(10):
-        while any([await running.log.checkpoint(one.name) != tip for one in running.engine.followers]):  # noqa: ASYNC110
+        while any([await running.log.checkpoint(one.name) != tip for one in running.engine.followers]):
             await asyncio.sleep(0.005)
 
 

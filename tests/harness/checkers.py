@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def unique(events: Sequence[Event], acknowledged: Sequence[Acknowledged]) -> Non
 
 def ordered(events: Sequence[Event]) -> None:
     """Times never decrease along positions, and a transaction's events stand together."""
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         assert before.at <= after.at
         assert after.transaction in (before.transaction, after.position)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import yaml
@@ -27,7 +28,7 @@ def steps(text: str) -> list[Step]:
     """The curl commands that are followed by an answer, in order."""
     blocks = [(match[1], match[2], match[3]) for match in _BLOCK.finditer(text)]
     found = []
-    for (language, _, command), (_, status, answer) in zip(blocks, blocks[1:], strict=False):
+    for (language, _, command), (_, status, answer) in pairwise(blocks):
         if language == "sh" and command.startswith("curl") and status:
             found.append(Step(*_curl(command), int(status), yaml.safe_load(answer)))
     return found

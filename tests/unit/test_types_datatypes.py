@@ -267,7 +267,8 @@ class TestShortReferences:
     def test_anything_may_come(self, r4: Definitions) -> None:
         compiled = r4.registry.served("T")
         assert compiled is not None
-        for value in (None, [], "x", 5):
+        values: list[Any] = [None, [], "x", 5]
+        for value in values:
             assert compiled.normalise(value) is False
 
     def test_written_short_they_are_not_valid_as_they_are(self, r4: Definitions) -> None:

@@ -314,7 +314,7 @@ class TestRefusedAttributes:
 
     def test_one_path_twice(self, types: Definitions) -> None:
         types.attribute("T", "a", "string")
-        with pytest.raises(Invalid, match="the path a is that of Attribute T.a"):
+        with pytest.raises(Invalid, match=r"the path a is that of Attribute T.a"):
             types.put(
                 "Attribute", "other-id", {"resource": entity("T"), "path": ["a"], "type": entity("code")}
             )

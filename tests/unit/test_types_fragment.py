@@ -94,7 +94,7 @@ def test_depth() -> None:
 
 def test_elements_and_bytes_and_patterns_are_bounded() -> None:
     start = time.perf_counter()
-    assert list(refusal({"allOf": [{} for _ in range(MAX_ELEMENTS)]}).values())[0].endswith("may have 1000")
+    assert "elements" in refusal({"allOf": [{} for _ in range(MAX_ELEMENTS)]})[()]
     assert "bytes of schema" in refusal({"const": "x" * MAX_DEFINITION_BYTES})[()]
     patterns = [{"pattern": f"^{index}$"} for index in range(MAX_PATTERNS + 1)]
     assert "patterns" in refusal({"anyOf": patterns})[()]

@@ -125,17 +125,42 @@ def test_a_body_that_is_no_object() -> None:
     definitions.entity("T", isOpen=True)
     compiled = definitions.registry.served("T")
     assert compiled is not None
-    for value in ([], "x", 5, True):
+    values: list[Any] = [[], "x", 5, True]
+    for value in values:
         assert [issue.message for issue in compiled.check(document(value))] == ["expected type of object"]
     assert compiled.check(document(None)) != []
 
 
-def test_many_issues_are_cut_and_take_no_time() -> None:
+def test_many_issues_are_cut() -> None:
     definitions = Definitions()
     definitions.entity("T")
+    assert len(definitions.wrong("T", {f"k{index}": 1 for index in range(1_000)})) == MAX_ISSUES
+
+
+def test_of_a_large_body_the_first_finding_is_soon_there() -> None:
+    definitions = Definitions()
+    definitions.entity("T")
+    definitions.attribute("T", "many", "string", isCollection=True, enum=["x"])
+    definitions.attribute("T", "days", "date", isCollection=True)
+    body = document(
+        {"resourceType": "T", "id": "1", "days": ["2021-02-29"] * 9, "many": ["x", None, *([1] * 200_000)]}
+    )
+    compiled = definitions.registry.served("T")
+    assert compiled is not None
     start = time.perf_counter()
-    assert len(definitions.wrong("T", {f"k{index}": 1 for index in range(50_000)})) == MAX_ISSUES
+    issues = compiled.check(body)
     assert time.perf_counter() - start < 2
+    assert [issue.path for issue in issues] == [*(("days", index) for index in range(9)), ("many", 2)]
+
+
+def test_where_schemas_overlap_a_body_is_large_sooner() -> None:
+    definitions = Definitions()
+    many = [{"const": str(number)} for number in range(400)]
+    definitions.entity("T", schema={"properties": {"a": {"items": {"anyOf": many}}}})
+    start = time.perf_counter()
+    assert len(definitions.wrong("T", {"a": ["x"] * 5})) == 5
+    assert len(definitions.wrong("T", {"a": ["x"] * 2000})) == 1
+    assert time.perf_counter() - start < 1
 
 
 class TestDocument:
