@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -61,6 +62,17 @@ def holder(directory: Path) -> Holder | None:
         return _read(os.pread(file, 4096, 0))
     finally:
         os.close(file)
+
+
+def others_with(path: Path) -> list[int]:
+    """The other processes that have a file open, as far as this system tells (Linux: /proc)."""
+    wanted = str(path.resolve())
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(link) == wanted:
+                found.add(int(link.parts[2]))
+    return sorted(found - {os.getpid()})
 
 
 def _read(text: bytes) -> Holder:

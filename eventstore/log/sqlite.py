@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from uuid import uuid4
 
 import aiosqlite
 import msgspec
@@ -19,24 +18,19 @@ from eventstore.decide import Previous
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import Event, Position, Tip, genesis
 from eventstore.log import guard
+from eventstore.log import sqlite_run as run
 from eventstore.log.base import AppendFailed, Pressure, Query, Snapshot, Span
-from eventstore.log.lock import WriterLock
-from eventstore.log.sql import migrations, queries
-from eventstore.log.sqlite_rows import RowWriter, make_anew
+from eventstore.log.lock import WriterLock, others_with
+from eventstore.log.sqlite_rows import RowWriter
 from eventstore.projection import Rows, Table
-from eventstore.types.registry import DEFINITION_TYPES
 
 LOG_FILE = "log.db"
-APPLICATION_ID = 0x51554952  # "QUIR"
-PAGE_CACHE_KIB = 64 * 1024
 READERS = 2
 READ_SECONDS_MAX = 5.0
-BUSY_SECONDS_MAX = 5.0
 CHECKPOINT_AFTER_BYTES = 16 * 1024 * 1024
 WAL_BYTES_MAX = 1024 * 1024 * 1024
 
-_SQL = queries("eventstore.log.sql", "sqlite")
-_KINDS = msgspec.json.encode(sorted(DEFINITION_TYPES)).decode()
+_log = logging.getLogger("quire.log")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,14 +88,14 @@ class SQLiteLog:
     async def _start(self, fhir_version: str) -> None:
         if self.lock is not None:
             self._writer = await self._connect(query_only=False)
-            await self._call(self._writer, _migrate, fhir_version or "4.0.1")
+            await self._call(self._writer, run.migrate, fhir_version or "4.0.1")
         for _ in range(READERS):
             self._readers.put_nowait(await self._connect())
         self._guarded = await self._connect(mode="ro" if self.lock else "rw")
         await self._call(self._guarded, guard.prepare)
-        self._here = sqlite3.connect(_uri(self.path, "rw"), uri=True, isolation_level=None)
-        _prepare(self._here, query_only=True)
-        _check(self._here)
+        self._here = sqlite3.connect(run.uri(self.path, "rw"), uri=True, isolation_level=None)
+        run.prepare(self._here, query_only=True)
+        run.check(self._here)
         found = self._here.execute("SELECT id, fhir_version FROM quire_log").fetchone()
         self.id, self.fhir_version = found
         self.genesis = genesis(self.id, self.fhir_version)
@@ -111,9 +105,13 @@ class SQLiteLog:
             )
 
     async def _connect(self, *, query_only: bool = True, mode: str = "") -> aiosqlite.Connection:
-        uri = _uri(self.path, mode or ("rw" if query_only else "rwc"))
+        uri = run.uri(self.path, mode or ("rw" if query_only else "rwc"))
         connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
-        await self._call(connection, _prepare, query_only)
+        try:
+            await self._call(connection, run.prepare, query_only)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def close(self) -> None:
@@ -125,7 +123,7 @@ class SQLiteLog:
                 await connection.close()
         if self._writer is not None:
             with suppress(Unavailable, AppendFailed, sqlite3.Error):
-                await self._call(self._writer, _checkpoint, "TRUNCATE")
+                await self._call(self._writer, run.checkpoint, "TRUNCATE")
             await self._writer.close()
         if self.lock is not None:
             self.lock.release()
@@ -138,7 +136,7 @@ class SQLiteLog:
         try:
             await self._make_room()
             wanted = msgspec.json.encode([(type, id, body) for (type, id), body in keys.items()]).decode()
-            tip, definition, previous, live = await self._call(self._write(), _begin, wanted, count)
+            tip, definition, previous, live = await self._call(self._write(), run.begin, wanted, count)
         except BaseException:
             self._held.release()
             raise
@@ -146,31 +144,33 @@ class SQLiteLog:
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:
-            await self._call(self._write(), _append, events, rows, self._rows)
+            await self._call(self._write(), run.append, events, rows, self._rows)
             self._wal_written += sum(3 * len(event.data or b"") + 4096 for event in events)
         finally:
             self._held.release()
 
     async def release(self) -> None:
         try:
-            await self._call(self._write(), _rollback)
+            await self._call(self._write(), run.rollback)
         finally:
             self._held.release()
 
     async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
         async with self._held:
             self._rows.learn(tables)
-            return await self._call(self._write(), _declare, name, version, tables)
+            return await self._call(self._write(), run.declare, name, version, tables)
 
     async def advance(self, name: str, after: Position, until: Position, rows: Rows) -> bool:
         async with self._held:
-            return await self._call(self._write(), _advance, name, after, until, rows, self._rows)
+            return await self._call(self._write(), run.advance, name, after, until, rows, self._rows)
 
     async def _make_room(self) -> None:
         """Checkpoint when enough was written, between batches. Raises Unavailable when the WAL is over its limit."""
         if self._wal_written > CHECKPOINT_AFTER_BYTES or self._wal_bytes > self._wal_bytes_max:
-            self._wal_bytes = await self._call(self._write(), _checkpoint, "PASSIVE")
+            self._wal_bytes = await self._call(self._write(), run.checkpoint, "PASSIVE")
             self._wal_written = 0
+            if self._wal_bytes > CHECKPOINT_AFTER_BYTES:
+                _log.warning("a reader holds back the write-ahead log", extra=self._pinned())
         problem = (await self.pressure()).problem
         if problem:
             raise Unavailable(problem)
@@ -178,57 +178,62 @@ class SQLiteLog:
     async def pressure(self) -> Pressure:
         if self._wal_bytes <= self._wal_bytes_max:
             return Pressure(self._wal_bytes)
+        pinned = self._pinned()
         return Pressure(
             self._wal_bytes,
-            f"the write-ahead log has {self._wal_bytes} bytes that cannot be checkpointed, over the limit of "
-            f"{self._wal_bytes_max}: a reader of {self.path} holds an old snapshot open; end it",
+            f"the write-ahead log holds {self._wal_bytes} bytes that cannot be checkpointed, over the limit of "
+            f"{self._wal_bytes_max}: a reader keeps an old snapshot of {self.path} open; "
+            f"end it (processes with the file open: {pinned['processes'] or 'not known'})",
         )
+
+    def _pinned(self) -> dict[str, Any]:
+        return {"bytes": self._wal_bytes, "processes": ", ".join(map(str, others_with(self.path)))}
 
     # Reading: by key on the event loop (2 us warm), all else on the readers' threads.
 
     async def tip(self) -> Tip:
-        found = self._read_here(_SQL["tip"])
+        found = self._read_here(run.SQL["tip"])
         return Tip(*found[0]) if found else Tip(0, "", self.genesis)
 
     async def last(self, type: str, id: str) -> Event | None:
-        found = self._read_here(_SQL["last"], (type, id))
+        found = self._read_here(run.SQL["last"], (type, id))
         return Event(*found[0]) if found else None
 
     async def at(self, position: Position) -> Event | None:
         if position >= 2**63:
             return None
-        found = self._read_here(_SQL["at"], (position,))
+        found = self._read_here(run.SQL["at"], (position,))
         return Event(*found[0]) if found else None
 
     async def checkpoint(self, name: str) -> Position | None:
-        found = self._read_here(_SQL["checkpoint"], (name,))
+        found = self._read_here(run.SQL["checkpoint"], (name,))
         return found[0][1] if found else None
 
     async def events(self, span: Span) -> list[Event]:
-        where, parameters = _conditions(span)
-        sql = _SQL["events"].format(where=where, order="DESC" if span.newest_first else "ASC")
+        where, parameters = run.conditions(span)
+        sql = run.SQL["events"].format(where=where, order="DESC" if span.newest_first else "ASC")
         (found,) = await self.rows((sql, (*parameters, span.limit)))
         return [Event(*row) for row in found]
 
     async def count(self, span: Span) -> int:
-        where, parameters = _conditions(span)
-        (found,) = await self.rows((_SQL["count"].format(where=where), parameters))
+        where, parameters = run.conditions(span)
+        (found,) = await self.rows((run.SQL["count"].format(where=where), parameters))
         return int(found[0][0])
 
     async def before(
         self, wanted: Iterable[tuple[str, str, Position]], bodies: bool
     ) -> dict[Position, Previous]:
         asked = msgspec.json.encode(list(wanted)).decode()
-        (found,) = await self.rows((_SQL["before"], (asked, bodies)))
+        (found,) = await self.rows((run.SQL["before"], (asked, bodies)))
         return {row[0]: Previous(*row[1:]) for row in found}
 
     async def since(self, at: str) -> Position:
         async with self._reader() as connection:
-            return await self._call(connection, _since, at)
+            return await self._call(connection, run.since, at)
 
     async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:
         async with self._reader() as connection:
-            return await self._call(connection, _fetch, queries)
+            return await self._call(connection, run.fetch, queries)
 
     async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> list[dict[str, Any]]:
         if self._guarded is None:
@@ -269,12 +274,12 @@ class SQLiteLog:
         aiosqlite has no public name for this; here is the only place that knows its private one.
         """
 
-        def run() -> T:
+        def work() -> T:
             with _database_errors():
                 return function(connection._conn, *args, **kwargs)
 
         try:
-            answer: T = await connection._execute(run)  # type: ignore[no-untyped-call]
+            answer: T = await connection._execute(work)  # type: ignore[no-untyped-call]
         except ValueError as error:
             raise Unavailable(f"the log is closed: {error}") from error
         return answer
@@ -287,156 +292,7 @@ class _database_errors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.OperationalError):
-            raise Unavailable(f"SQLite: {error}") from error
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
             raise AppendFailed(f"SQLite: {error}") from error
-
-
-def _uri(path: Path, mode: str) -> str:
-    return f"{path.absolute().as_uri()}?mode={mode}"
-
-
-def _prepare(connection: sqlite3.Connection, query_only: bool) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS_MAX * 1000)}")
-    connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if query_only:
-        connection.execute("PRAGMA query_only = 1")
-        return
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise Unavailable("the data directory does not allow SQLite's WAL; it must be a local disk")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _check(connection: sqlite3.Connection) -> None:
-    """Refuse a file that is not a log, or that a newer Quire wrote."""
-    try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise Unavailable(f"not a SQLite file: {error}") from error
-    known = len(migrations("sqlite"))
-    if application not in (0, APPLICATION_ID):
-        raise Unavailable("this SQLite file belongs to another application")
-    if version > known:
-        raise Unavailable(
-            f"a newer Quire wrote this log (schema {version}, this one knows {known}); update Quire"
-        )
-
-
-def _migrate(connection: sqlite3.Connection, fhir_version: str) -> None:
-    """Bring the schema up to date, each step in a transaction; a new log gets its identity."""
-    _check(connection)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for number, script in enumerate(migrations("sqlite")[version:], version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    if connection.execute("SELECT count(*) FROM quire_log").fetchone()[0] == 0:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        connection.execute("INSERT INTO quire_log VALUES (?, ?, ?)", (str(uuid4()), fhir_version, now))
-
-
-def _begin(connection: sqlite3.Connection, wanted: str, count: Mapping[str, int]) -> tuple[Any, ...]:
-    connection.execute("BEGIN IMMEDIATE")
-    with _undone_on_error(connection):
-        return (
-            connection.execute(_SQL["tip"]).fetchone(),
-            connection.execute(_SQL["definition"], (_KINDS,)).fetchone()[0],
-            _previous(connection.execute(_SQL["previous"], (wanted,)).fetchall()),
-            {
-                type: connection.execute(_SQL["live"], (type, limit)).fetchone()[0]
-                for type, limit in count.items()
-            },
-        )
-
-
-@contextmanager
-def _undone_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        _rollback(connection)
-        raise
-
-
-def _append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
-    with _undone_on_error(connection):
-        connection.executemany(_SQL["insert"], [msgspec.structs.astuple(event) for event in events])
-        writer.write(connection, rows)
-        connection.execute("COMMIT")
-
-
-def _declare(connection: sqlite3.Connection, name: str, version: int, tables: Sequence[Table]) -> Position:
-    found = connection.execute(_SQL["checkpoint"], (name,)).fetchone()
-    if found is not None and found[0] == version:
-        return int(found[1])
-    connection.execute("BEGIN IMMEDIATE")
-    with _undone_on_error(connection):
-        make_anew(connection, tables)
-        connection.execute(_SQL["checkpoint_new"], (name, version, 0))
-        connection.execute("COMMIT")
-    return 0
-
-
-def _advance(
-    connection: sqlite3.Connection, name: str, after: Position, until: Position, rows: Rows, writer: RowWriter
-) -> bool:
-    connection.execute("BEGIN IMMEDIATE")
-    with _undone_on_error(connection):
-        if connection.execute(_SQL["checkpoint_move"], (name, after, until)).rowcount != 1:
-            _rollback(connection)
-            return False
-        writer.write(connection, rows)
-        connection.execute("COMMIT")
-    return True
-
-
-def _rollback(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
-def _fetch(connection: sqlite3.Connection, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
-    connection.execute("BEGIN")
-    try:
-        return [connection.execute(sql, parameters).fetchall() for sql, parameters in queries]
-    finally:
-        _rollback(connection)
-
-
-def _checkpoint(connection: sqlite3.Connection, mode: str) -> int:
-    """Move the WAL into the file; answer how many bytes of it could not be moved."""
-    _, frames, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    page = connection.execute("PRAGMA page_size").fetchone()[0]
-    return max(0, int(frames) - int(moved)) * (int(page) + 24)
-
-
-def _since(connection: sqlite3.Connection, at: str) -> Position:
-    """Times never decrease along positions: halve the log until the last event before `at` is found."""
-    low, high = 0, (connection.execute(_SQL["tip"]).fetchone() or (0,))[0]
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = connection.execute(_SQL["time_at"], (middle,)).fetchone()
-        if found is None or found[1] < at:
-            low = middle
-        else:
-            high = found[0] - 1
-    return int(low)
-
-
-def _previous(rows: Iterable[tuple[Any, ...]]) -> dict[Key, Previous]:
-    return {(row[0], row[1]): Previous(*row[2:]) for row in rows}
-
-
-def _conditions(span: Span) -> tuple[str, list[Any]]:
-    where, parameters = ["position > ?"], [span.after]  # type: tuple[list[str], list[Any]]
-    for column, value in (("type", span.type), ("id", span.id)):
-        if value is not None:
-            where.append(f"{column} = ?")
-            parameters.append(value)
-    if span.until is not None:
-        where.append("position <= ?")
-        parameters.append(span.until)
-    return " AND ".join(where), parameters
+        if isinstance(error, sqlite3.Error):
+            raise Unavailable(f"SQLite: {error}") from error

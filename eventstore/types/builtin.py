@@ -13,6 +13,7 @@ from eventstore.types.datatypes import TYPE_NAME, datatypes
 from eventstore.types.definition import Element, Library, TypeDefinition
 from eventstore.types.entity import EntitySpec, assemble
 
+# Stored definitions are read by these limits too: they may grow, and never shrink.
 MAX_TYPE_NAME_CHARACTERS = 55
 """PostgreSQL cuts identifiers at 63 bytes, silently; this leaves room for `_history`."""
 MAX_PATH_LEVELS = 32

@@ -204,6 +204,10 @@ def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
         yield Issue(f"an enum is for primitive types, and {first.type} is none", ("enum",), "value")
     if first.extension_url and not names.is_in_extensions(first.type):
         yield Issue(f"an extension cannot hold a {first.type}", ("extensionUrl",), "value")
+
+
+def aim(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
+    """What is wrong with the types that an Attribute refers to."""
     targets = next((element.refers for element in spec.elements if element.refers), ())
     for index, target in enumerate(targets):
         if not names.is_target(target):

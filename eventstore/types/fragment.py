@@ -199,7 +199,6 @@ def merge(schema: dict[str, Any], fragment: dict[str, Any]) -> None:
         schema["required"] = list(dict.fromkeys([*schema.get("required", ()), *required]))
     _check_openness(schema, rest)
     _check_type(schema, rest)
-    rest = {keyword: value for keyword, value in rest.items() if schema.get(keyword, schema) != value}
     if rest.keys() & schema.keys() or rest.keys() & _POSITIONAL:
         schema["allOf"] = [*schema.get("allOf", ()), rest]
     else:

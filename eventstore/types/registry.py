@@ -17,6 +17,7 @@ from eventstore.types.definition import Element, Kind, Library, TypeDefinition, 
 from eventstore.types.entity import (
     AttributeSpec,
     EntitySpec,
+    aim,
     assemble,
     clash,
     link,
@@ -37,8 +38,8 @@ from eventstore.types.jsonschema import (
     whole,
 )
 
-MAX_ELEMENTS = 1_000
-"""Of one type, and schemas in its fragments."""
+MAX_ELEMENTS = 2_000
+"""Of one type, as schemas: those in its fragments count, and a collection is two."""
 MAX_EXPLAINED_VALUES = 5_000
 """Of one resource, each as often as schemas overlap: the engine takes 13 us an issue, and lists all or one."""
 MAX_PATTERNS = 64
@@ -113,7 +114,7 @@ class CompiledType:
         schemas, patterns = fragment.count(self.schema)
         ours = {one["pattern"] for one in published_datatypes(self._version).values() if "pattern" in one}
         for what, much, most in (
-            ("elements", max(schemas, sum(1 for _ in every(self.definition.elements))), MAX_ELEMENTS),
+            ("elements", schemas, MAX_ELEMENTS),
             ("patterns", len(patterns - ours), MAX_PATTERNS),
             ("bytes of schema", len(msgspec.json.encode(self.schema)), MAX_DEFINITION_BYTES),
         ):
@@ -262,7 +263,7 @@ class Registry(msgspec.Struct, frozen=True):
             entities[name] = read_entity(value)
         registry = msgspec.structs.replace(self, entities=entities)
         if self.kind_of(name) == "type" and registry.kind_of(name) != "type":
-            self._check_unused(name)
+            registry._check_unused(name)
         if value is not None and name not in self.entities:
             registry._check_return(name)
         return {name}, registry
@@ -314,7 +315,11 @@ class Registry(msgspec.Struct, frozen=True):
             raise Invalid(f"there is no Entity {spec.owner}", path=("resource",))
         others = (other for other in self.attributes.get(spec.owner, {}).values() if other.id != spec.id)
         clashes = [why for other in others if (why := clash(spec, other))]
-        issues = [*link(spec, self), *(Issue(why, ("path",), "duplicate") for why in clashes)]
+        issues = [
+            *link(spec, self),
+            *aim(spec, self),
+            *(Issue(why, ("path",), "duplicate") for why in clashes),
+        ]
         if issues:
             raise Invalid(issues)
 
@@ -324,7 +329,7 @@ class Registry(msgspec.Struct, frozen=True):
             name: assemble(name, self.entities[name], self.attributes.get(name, {}).values())
             for name in sorted(names & self.entities.keys())
         }
-        changed = {name for name in names if self._definition(name) != made.get(name)}
+        changed = {name for name in names if not _same(self._definition(name), made.get(name))}
         types = {name: type for name, type in self.types.items() if name not in changed}
         made |= {name: type.definition for name, type in types.items() if type.parts.keys() & changed}
 
@@ -340,6 +345,11 @@ class Registry(msgspec.Struct, frozen=True):
     def _definition(self, name: str) -> TypeDefinition | None:
         found = self.types.get(name)
         return found.definition if found is not None else None
+
+
+def _same(one: TypeDefinition | None, other: TypeDefinition | None) -> bool:
+    """Whether two definitions let in the same. (To Python `1 == True`, to JSON Schema not.)"""
+    return one == other and msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
 def _check_enum(element: Element, version: str) -> None:

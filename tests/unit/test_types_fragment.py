@@ -209,7 +209,7 @@ class TestMerge:
         both = self.merged({"allOf": [{"minLength": 1}]}, {"allOf": [{"maxLength": 2}]})
         assert both == {"allOf": [{"minLength": 1}, {"allOf": [{"maxLength": 2}]}]}
 
-    def test_the_same_said_twice_is_said_once(self) -> None:
+    def test_the_same_type_said_twice_is_said_once(self) -> None:
         assert self.merged({"type": "object"}, {"type": "object"}) == {"type": "object"}
 
     def test_keys_become_known_and_their_schemas_are_merged(self) -> None:

@@ -181,6 +181,12 @@ class TestPosition:
         assert (position(types, "A"), position(types, "B")) == (4, 2)
         assert types.registry.position == 6
 
+    def test_what_python_takes_for_the_same_is_a_change(self, types: Definitions) -> None:
+        types.entity("B", isOpen=True, schema={"properties": {"x": {"const": 1}}})
+        types.entity("B", isOpen=True, schema={"properties": {"x": {"const": True}}})
+        assert position(types, "B") == 6
+        assert types.wrong("B", {"x": 1}) == {("x",): "expected true"}
+
     def test_a_change_of_a_part_counts(self, types: Definitions) -> None:
         types.put("Entity", "Inner", {"type": "type"})
         types.attribute("Part", "inner", "Inner")
@@ -234,6 +240,25 @@ class TestRetiring:
             Invalid, match=r"Attribute A.part counts again: Part is no type that is known here"
         ):
             types.entity("A")
+
+    def test_a_type_made_of_itself_can_go_and_come_back(self, types: Definitions) -> None:
+        types.put("Attribute", "A.part", None)
+        types.attribute("Part", "parts", "Part", isCollection=True)
+        with pytest.raises(Conflict):
+            types.put("Entity", "Part", {"type": "resource"})
+        types.put("Entity", "Part", None)
+        types.put("Entity", "Part", {"type": "type"})
+        types.attribute("A", "part", "Part")
+        assert list(types.wrong("A", {"part": {"parts": [{"x": 1}]}})) == [("part", "parts", 0, "x")]
+
+    def test_types_that_refer_to_one_another_can_go_and_come_back(self, types: Definitions) -> None:
+        types.attribute("A", "b", refers=["B"])
+        types.attribute("B", "a", refers=["A"])
+        for name in ("A", "B"):
+            types.put("Entity", name, None)
+        for name in ("A", "B"):
+            types.entity(name)
+        assert list(types.wrong("A", {"b": {"reference": "A/1"}})) == [("b", "reference")]
 
     def test_what_does_not_exist_can_be_deleted(self, types: Definitions) -> None:
         types.put("Entity", "Nope", None)

@@ -1,0 +1,179 @@
+"""What the SQLite log does on a connection, in one go on that connection's thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from eventstore.command import Key
+from eventstore.decide import Previous
+from eventstore.errors import Unavailable
+from eventstore.event import Event, Position
+from eventstore.log.base import Query, Span
+from eventstore.log.sql import migrations, queries
+from eventstore.log.sqlite_rows import RowWriter, make_anew
+from eventstore.projection import Rows, Table
+from eventstore.types.registry import DEFINITION_TYPES
+
+APPLICATION_ID = 0x51554952  # "QUIR"
+PAGE_CACHE_KIB = 64 * 1024
+BUSY_SECONDS_MAX = 5.0
+
+SQL = queries("eventstore.log.sql", "sqlite")
+_KINDS = msgspec.json.encode(sorted(DEFINITION_TYPES)).decode()
+
+
+def uri(path: Path, mode: str) -> str:
+    return f"{path.absolute().as_uri()}?mode={mode}"
+
+
+def prepare(connection: sqlite3.Connection, query_only: bool) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS_MAX * 1000)}")
+    connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if query_only:
+        connection.execute("PRAGMA query_only = 1")
+        return
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise Unavailable("the data directory does not allow SQLite's WAL; it must be a local disk")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Refuse a file that is not a log, or that a newer Quire wrote."""
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise Unavailable(f"not a SQLite file: {error}") from error
+    known = len(migrations("sqlite"))
+    if application not in (0, APPLICATION_ID):
+        raise Unavailable("this SQLite file belongs to another application")
+    if version > known:
+        raise Unavailable(
+            f"a newer Quire wrote this log (schema {version}, this one knows {known}); update Quire"
+        )
+
+
+def migrate(connection: sqlite3.Connection, fhir_version: str) -> None:
+    """Bring the schema up to date, each step in a transaction; a new log gets its identity."""
+    check(connection)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for number, script in enumerate(migrations("sqlite")[version:], version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    if connection.execute("SELECT count(*) FROM quire_log").fetchone()[0] == 0:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        connection.execute("INSERT INTO quire_log VALUES (?, ?, ?)", (str(uuid4()), fhir_version, now))
+
+
+def begin(connection: sqlite3.Connection, wanted: str, count: Mapping[str, int]) -> tuple[Any, ...]:
+    connection.execute("BEGIN IMMEDIATE")
+    with undone_on_error(connection):
+        return (
+            connection.execute(SQL["tip"]).fetchone(),
+            connection.execute(SQL["definition"], (_KINDS,)).fetchone()[0],
+            previous(connection.execute(SQL["previous"], (wanted,)).fetchall()),
+            {
+                type: connection.execute(SQL["live"], (type, limit)).fetchone()[0]
+                for type, limit in count.items()
+            },
+        )
+
+
+@contextmanager
+def undone_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        rollback(connection)
+        raise
+
+
+def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
+    with undone_on_error(connection):
+        connection.executemany(SQL["insert"], [msgspec.structs.astuple(event) for event in events])
+        writer.write(connection, rows)
+        connection.execute("COMMIT")
+
+
+def declare(connection: sqlite3.Connection, name: str, version: int, tables: Sequence[Table]) -> Position:
+    found = connection.execute(SQL["checkpoint"], (name,)).fetchone()
+    if found is not None and found[0] == version:
+        return int(found[1])
+    connection.execute("BEGIN IMMEDIATE")
+    with undone_on_error(connection):
+        make_anew(connection, tables)
+        connection.execute(SQL["checkpoint_new"], (name, version, 0))
+        connection.execute("COMMIT")
+    return 0
+
+
+def advance(
+    connection: sqlite3.Connection, name: str, after: Position, until: Position, rows: Rows, writer: RowWriter
+) -> bool:
+    connection.execute("BEGIN IMMEDIATE")
+    with undone_on_error(connection):
+        if connection.execute(SQL["checkpoint_move"], (name, after, until)).rowcount != 1:
+            rollback(connection)
+            return False
+        writer.write(connection, rows)
+        connection.execute("COMMIT")
+    return True
+
+
+def rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def fetch(connection: sqlite3.Connection, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
+    connection.execute("BEGIN")
+    try:
+        return [connection.execute(sql, parameters).fetchall() for sql, parameters in queries]
+    finally:
+        rollback(connection)
+
+
+def checkpoint(connection: sqlite3.Connection, mode: str) -> int:
+    """Move the WAL into the file; answer how many bytes of it could not be moved."""
+    _, frames, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    page = connection.execute("PRAGMA page_size").fetchone()[0]
+    return max(0, int(frames) - int(moved)) * (int(page) + 24)
+
+
+def since(connection: sqlite3.Connection, at: str) -> Position:
+    """Times never decrease along positions: halve the log until the last event before `at` is found."""
+    low, high = 0, (connection.execute(SQL["tip"]).fetchone() or (0,))[0]
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = connection.execute(SQL["time_at"], (middle,)).fetchone()
+        if found is None or found[1] < at:
+            low = middle
+        else:
+            high = found[0] - 1
+    return int(low)
+
+
+def previous(rows: Iterable[tuple[Any, ...]]) -> dict[Key, Previous]:
+    return {(row[0], row[1]): Previous(*row[2:]) for row in rows}
+
+
+def conditions(span: Span) -> tuple[str, list[Any]]:
+    where, parameters = ["position > ?"], [span.after]  # type: tuple[list[str], list[Any]]
+    for column, value in (("type", span.type), ("id", span.id)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            parameters.append(value)
+    if span.until is not None:
+        where.append("position <= ?")
+        parameters.append(span.until)
+    return " AND ".join(where), parameters
