@@ -82,6 +82,16 @@ class Gone(QuireError):
         self.position = position
 
 
+class Diverged(QuireError):
+    """A cursor comes from a history that is not this log's. `fork` is the last position they share, when known."""
+
+    code = "expired"
+
+    def __init__(self, message: str, fork: int | None) -> None:
+        super().__init__(message)
+        self.fork = fork
+
+
 class Conflict(QuireError):
     """The state of the store stands against it."""
 

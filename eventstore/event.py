@@ -13,6 +13,8 @@ Position = int
 Action = Literal["created", "updated", "deleted", "erased"]
 
 SALT_BYTES = 16
+EPOCH_TYPE = "QuireEpoch"
+"""The type of the record that begins an epoch: its position follows the highest that anyone has seen."""
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):

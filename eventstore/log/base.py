@@ -7,7 +7,7 @@ in `eventstore.server.app.open_log`, and add it to the contract suite's fixture.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -45,6 +45,13 @@ class Span(msgspec.Struct, frozen=True):
     id: str | None = None
     newest_first: bool = False
     limit: int = 1000
+
+
+class Hole(NamedTuple):
+    """The positions in (after, until] were given by a history that this log does not have."""
+
+    after: Position
+    until: Position
 
 
 Query = tuple[str, Sequence[Any]]
@@ -115,6 +122,10 @@ class EventLog(Protocol):
 
     async def since(self, at: str) -> Position:
         """The last position written before the time `at`; 0 when there is none."""
+        ...
+
+    async def holes(self) -> list[Hole]:
+        """The positions that no event has, because an epoch was begun after them; oldest first."""
         ...
 
     async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:

@@ -16,10 +16,10 @@ import msgspec
 from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.errors import Invalid, Unavailable
-from eventstore.event import Event, Position, Tip, genesis
+from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import guard
 from eventstore.log import sqlite_run as run
-from eventstore.log.base import AppendFailed, Pressure, Query, Snapshot, Span
+from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.projection import Rows, Table
@@ -230,6 +230,10 @@ class SQLiteLog:
     async def since(self, at: str) -> Position:
         async with self._reader() as connection:
             return await self._call(connection, run.since, at)
+
+    async def holes(self) -> list[Hole]:
+        (found,) = await self.rows((run.SQL["holes"], (EPOCH_TYPE,)))
+        return [Hole(*row) for row in found]
 
     async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:
         async with self._reader() as connection:

@@ -56,7 +56,7 @@ Library = Mapping[str, TypeDefinition]
 
 def choice_key(name: str, type: str) -> str:
     """The key of an option of a choice: `value` and `dateTime` make `valueDateTime`."""
-    return name + type[0].upper() + type[1:]
+    return name + type[:1].upper() + type[1:]
 
 
 def every(elements: tuple[Element, ...]) -> Iterator[Element]:

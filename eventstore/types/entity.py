@@ -178,7 +178,10 @@ class Names(Protocol):
     """What a name in a definition stands for."""
 
     def kind_of(self, name: str) -> Kind | None:
-        """Of the type that an element may name, if there is one."""
+        """Of the type of that name, if there is one."""
+
+    def why_unknown(self, name: str) -> str:
+        """What to say where there is none."""
 
     def is_target(self, name: str) -> bool:
         """Whether a Reference may point to it."""
@@ -190,14 +193,14 @@ class Names(Protocol):
 _WHY_NOT = {
     "resource": "is a resource type: to point to one, use refers",
     "abstract": "is abstract: no element can be just that",
-    None: "is no type that is known here",
 }
 
 
 def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
     """What is wrong with the types that an Attribute names."""
     for path, name in spec.used:
-        if why := _WHY_NOT.get(names.kind_of(name), ""):
+        kind = names.kind_of(name)
+        if why := names.why_unknown(name) if kind is None else _WHY_NOT.get(kind, ""):
             yield Issue(f"{name} {why}", path, "value")
     first = spec.elements[0]
     if first.enum and names.kind_of(first.type) == "type":

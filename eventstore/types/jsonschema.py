@@ -66,11 +66,10 @@ def _misplaced(elements: tuple[Element, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _value(element: Element, library: Library) -> Schema:
+    fragment = deepcopy(element.schema or {})
+    of_array, of_items = split(fragment) if element.collection else ({}, fragment)
     one = _single(element, library)
-    of_array, of_items = (
-        split(deepcopy(element.schema or {})) if element.collection else ({}, element.schema or {})
-    )
-    merge(one, deepcopy(of_items))
+    merge(one, of_items)
     if not element.collection:
         return one
     if element.type and "type" in (library[element.type].schema or {}):
@@ -86,9 +85,9 @@ def _single(element: Element, library: Library) -> Schema:
     if not element.type:
         return _object(element.children, element.open, library)
     used = library[element.type]
-    schema: Schema = (
-        dict(used.schema or {}) if used.kind == "primitive" else {"$ref": f"#/definitions/{used.name}"}
-    )
+    schema: Schema = {"$ref": f"#/definitions/{used.name}"}
+    if used.kind == "primitive":
+        schema = dict(used.schema or {})
     if element.enum:
         schema["enum"] = list(element.enum)
     return schema

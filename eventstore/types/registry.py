@@ -144,11 +144,8 @@ class CompiledType:
     def _explain(self, document: Document, issues: list[Issue]) -> Iterator[Found]:
         """What the schema finds, and what is beyond it where the schema finds nothing; of a null its remedy."""
         is_small = document.data.count(b",") * self._overlap < MAX_EXPLAINED_VALUES
-        found = (
-            findings(self._engine, document.value)
-            if is_small
-            else first_finding(self._engine, document.value)
-        )
+        find = findings if is_small else first_finding
+        found = find(self._engine, document.value)
         nulls = set(document.nulls) & {issue.path for issue in issues}
         by_schema = [one for one in found if one.issue.path not in nulls]
         yield from by_schema
@@ -241,9 +238,19 @@ class Registry(msgspec.Struct, frozen=True):
         self.types[id if type == "Entity" else self.owners[id]].prove()
 
     def kind_of(self, name: str) -> Kind | None:
-        """Of the type that an element may name."""
+        """Of the type of that name, if there is one."""
         found = datatypes(self.fhir_version).get(name) or self.entities.get(name)
-        return found.kind if found is not None else None
+        if found is None:
+            return "resource" if self.is_target(name) else None
+        return found.kind
+
+    def why_unknown(self, name: str) -> str:
+        """What to say where there is none."""
+        if builtin.is_core_name(name, self.fhir_version):
+            return "is a FHIR type that is not built in: define what you need of it"
+        known = (*datatypes(self.fhir_version), *self.entities)
+        similar = next((other for other in known if other.lower() == name.lower()), None)
+        return f"is no type; there is {similar}" if similar else "is no type that is known here"
 
     def is_target(self, name: str) -> bool:
         """Whether a Reference may point to it."""

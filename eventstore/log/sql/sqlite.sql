@@ -61,6 +61,11 @@ SELECT count(*) FROM quire_event WHERE {where}
 -- the time of the last event at or before a position
 SELECT position, at FROM quire_event WHERE position <= ?1 ORDER BY position DESC LIMIT 1
 
+-- name: holes
+-- ?1 the type of epoch records; what was the tip before each, and the position before it
+SELECT (SELECT coalesce(max(position), 0) FROM quire_event WHERE position < e.position), e.position - 1
+FROM quire_event AS e WHERE e.type = ?1 ORDER BY e.position
+
 -- name: checkpoint
 SELECT version, position FROM quire_checkpoint WHERE name = ?1
 
