@@ -231,6 +231,8 @@ class Registry(msgspec.Struct, frozen=True):
         """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid."""
         if value is None:
             return
+        if type == "Entity":
+            builtin.check_name(id, self.fhir_version, value)
         if "schema" in value:
             fragment.vet(value["schema"], ("schema",))
         if type == "Attribute":
@@ -265,7 +267,6 @@ class Registry(msgspec.Struct, frozen=True):
         if value is None:
             entities.pop(name, None)
         else:
-            builtin.check_name(name, self.fhir_version, value)
             self._check_case(name)
             entities[name] = read_entity(value)
         registry = msgspec.structs.replace(self, entities=entities)

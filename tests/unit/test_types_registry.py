@@ -83,9 +83,8 @@ class TestNames:
     def test_bad(self, name: str) -> None:
         definitions = Definitions()
         with pytest.raises(Invalid) as refused:
-            definitions.registry.apply(
-                1, "Entity", name, {"resourceType": "Entity", "id": name, "type": "resource"}
-            )
+            value = {"resourceType": "Entity", "id": name, "type": "resource"}
+            definitions.registry.apply(1, "Entity", name, value).prove("Entity", name, value)
         assert refused.value.issues[0].path == ("id",)
 
     @pytest.mark.parametrize("name", ["string", "Coding", "Extension", "Entity", "Attribute", "Element"])
