@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
+from eventstore.audit_event import SHAPES, acted, bodied, differences, misshapen, of_columns
 from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.errors import Invalid, Malformed, Unavailable
-from eventstore.event import SALT_BYTES, Event, Header, Position, Tip, chain, digest_of, header_of
+from eventstore.event import EPOCH_TYPE, SALT_BYTES, Event, Header, Position, Tip, chain, digest_of, header_of
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
@@ -95,8 +95,7 @@ async def verify(
         after = until if found else await _skip(log, until, end)
         progress(min(after, end))
     walk.finish(end)
-    if below := await log.count(Span(after=-(2**63), until=0)):
-        walk.faults.add(0, f"{below} events have positions below 1, where a log begins")
+    await _look_below(log, walk.faults)
     return Report(walk.tip, walk.events, walk.types, walk.faults)
 
 
@@ -119,13 +118,22 @@ async def _end(log: EventLog) -> Position:
         return await log.count(Span())
 
 
+async def _look_below(log: EventLog, faults: Faults) -> None:
+    try:
+        below = await log.count(Span(after=-(2**63), until=0))
+    except (Unavailable, AppendFailed) as error:
+        faults.add(0, f"the events cannot be counted: {error}")
+    else:
+        if below:
+            faults.add(0, f"{below} events have positions below 1, where a log begins")
+
+
 async def _read(log: EventLog, after: Position, until: Position, faults: Faults) -> list[_Found]:
     """The events in (after, until]. Where they cannot be read, halve until it is clear which one is to blame."""
     try:
         return list(await log.events(Span(after, until, limit=until - after)))
     except (Unavailable, AppendFailed) as error:
-        if isinstance(error, Unavailable):
-            await log.count(Span(after, until))  # raises when the storage as a whole is away
+        await log.rows()  # raises when the storage as a whole is away
         if until - after == 1 or faults.full:
             return [_Unreadable(after, until, str(error))]
     middle = (after + until) // 2
@@ -177,10 +185,12 @@ class _Walk:
         for one in found:
             if isinstance(one, _Unreadable):
                 self._arrive(one.after + 1)
-                self._lose(one.until, f"cannot be read: {one.why}")
-            else:
-                self._arrive(one.position)
-                self._take(one, last)
+                self._lose(one.until, f"unreadable: {one.why}")
+                continue
+            if one.type == EPOCH_TYPE:
+                self._next = one.position  # what is not there before it, is recorded by it
+            self._arrive(one.position)
+            self._take(one, last)
 
     def finish(self, end: Position) -> None:
         """The log ends here."""
@@ -216,8 +226,8 @@ class _Walk:
     def _examine(self, event: Event, problems: list[str]) -> Header | None:
         """Check the event's own bytes; what it says of itself, from the side that the chain vouches for."""
         columns = msgspec.structs.astuple(event)
-        if tuple(map(type, columns)) not in _SHAPES:
-            problems.extend(_misshapen(columns))
+        if tuple(map(type, columns)) not in SHAPES:
+            problems.extend(misshapen(columns))
             self._hashes = (event.hash,) if type(event.hash) is bytes else ()
             self._transaction = self._registry = None
             return None
@@ -226,11 +236,11 @@ class _Walk:
             header = header_of(event)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             problems.append(f"the header is not one: {error}")
-            return _of_columns(columns)
+            return of_columns(columns)
         if msgspec.structs.astuple(header)[:-1] == columns[:8]:
             return header
-        problems.extend(_differences(header, columns))
-        return header if len(self._hashes) == 1 else _of_columns(columns)
+        problems.extend(differences(header, columns))
+        return header if len(self._hashes) == 1 else of_columns(columns)
 
     def _unsealed(self, event: Event) -> Iterator[str]:
         """What is wrong with salt, digest and hash."""
@@ -258,9 +268,9 @@ class _Walk:
         self._at = max(facts.at, self._at)
         yield from self._transacted(facts)
         yield from self._typed(facts)
-        yield from _bodied(event, facts)
+        yield from bodied(event, facts)
         if last is not None:
-            yield from _acted(facts, last.get((event.type, event.id)))
+            yield from acted(facts, last.get((event.type, event.id)))
             last[event.type, event.id] = Previous(event.position, facts.action, facts.at, None)
         count = self.types.setdefault(facts.type, Count())
         count.events += 1
@@ -283,6 +293,8 @@ class _Walk:
                 yield f"its definition {facts.definition} is no position up to its own"
             return
         kind = self._registry.served(facts.type)
+        if facts.type == EPOCH_TYPE:
+            return
         if kind is None:
             yield f"there was no type {facts.type[:80]}"
         elif kind.position != facts.definition:
@@ -311,6 +323,8 @@ class _Walk:
 
     async def _last_before(self, events: Sequence[Event]) -> dict[Key, Previous | None] | None:
         """The last event before these of each resource in them; None when that cannot be looked up."""
+        if not events:
+            return {}
         first = {
             (one.type, one.id): one.position
             for one in reversed(events)
@@ -327,74 +341,3 @@ class _Walk:
 
 def _events(first: Position, until: Position) -> str:
     return f"the event at {first} is" if first == until else f"the events at {first} to {until} are"
-
-
-_SHAPES = tuple(
-    (int, str, str, str, str, int, int, str, bytes, data, bytes, bytes, bytes, bytes)
-    for data in (bytes, type(None))
-)
-"""The types of an event's fields, in their order."""
-
-
-def _misshapen(columns: tuple[Any, ...]) -> Iterator[str]:
-    """Which columns hold what they cannot."""
-    for name, value, *kinds in zip(Event.__struct_fields__, columns, *_SHAPES, strict=True):
-        if type(value) not in kinds:
-            found = "nothing" if value is None else type(value).__name__
-            yield f"the column {name} holds {found}, not {kinds[0].__name__}"
-
-
-def _differences(header: Header, columns: tuple[Any, ...]) -> Iterator[str]:
-    """Where the columns, or the URL, are not what the header says."""
-    for name, value in zip(Header.__struct_fields__[:-1], columns, strict=False):
-        if (said := getattr(header, name)) != value:
-            yield f"the column {name} is {value!r:.80}, the header says {said!r:.80}"
-
-
-def _of_columns(columns: tuple[Any, ...]) -> Header:
-    return Header(*(*columns[:8], f"{columns[1]}/{columns[2]}"))
-
-
-class _Meta(msgspec.Struct):
-    versionId: str  # noqa: N815 - FHIR's name
-    lastUpdated: str  # noqa: N815 - FHIR's name
-
-
-class _Resource(msgspec.Struct):
-    """What the body repeats of the header."""
-
-    resourceType: str  # noqa: N815 - FHIR's name
-    id: str
-    meta: _Meta
-
-
-_decode_resource = msgspec.json.Decoder(_Resource).decode
-
-
-def _bodied(event: Event, facts: Header) -> Iterator[str]:
-    """What is wrong with the body, and with the URL, which repeat the header."""
-    if facts.url != f"{facts.type}/{facts.id}":
-        yield f"the header's url is {facts.url[:80]!r}, not {facts.type}/{facts.id}"
-    if (event.data is None) != (facts.action == "deleted"):
-        yield f"{facts.action}, and {'no' if event.data is None else 'a'} body"
-    if event.data is None:
-        return
-    try:
-        body = _decode_resource(event.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        yield f"the body is not a stored resource: {error}"
-        return
-    found = (body.resourceType, body.id, body.meta.versionId, body.meta.lastUpdated)
-    right = (facts.type, facts.id, str(facts.position), facts.at)
-    if found != right:
-        yield f"the body says it is {'/'.join(found)[:160]}, the header {'/'.join(right)}"
-
-
-def _acted(facts: Header, previous: Previous | None) -> Iterator[str]:
-    """An action must be one that the resource's last event allows."""
-    live = previous is not None and previous.live
-    if facts.action not in ("created", "updated", "deleted"):
-        yield f"the action {facts.action[:40]!r} is none of created, updated, deleted"
-    elif live == (facts.action == "created"):
-        state = f"{previous.action} at {previous.position}" if previous is not None else "never there"
-        yield f"{facts.action}, and the resource was {state}"

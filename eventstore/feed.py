@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -18,6 +19,8 @@ TAIL_BYTES_MAX = 64 * 1024 * 1024
 PAGE_EVENTS_MAX = 1000
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 TAG_DIGITS = 8
+TICK_SECONDS = 0.02
+TICK_SECONDS_PER_CLIENT = 0.00004
 
 _CURSOR = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9a-f]{8}))?\Z", re.ASCII)
 
@@ -69,21 +72,46 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """One for a process. `committed` is called with each batch after its commit, in order."""
+    """One for a process. `committed` is called with each batch after its commit, in order.
 
-    def __init__(self, log: EventLog, reached: Callable[[Position], Awaitable[None]]) -> None:
+    Who waits is woken at most every TICK_SECONDS, the more who wait the rarer: then one write carries many events.
+    """
+
+    def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._reached = reached
         self._tail: deque[Event] = deque()
         self._tail_bytes = 0
+        self._announced: Position = 0
+        self._tick = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticked = 0.0
+        self._waiting = 0
+        self.closed = False
 
     def committed(self, events: Iterable[Event]) -> None:
-        """Keep the newest events at hand for the clients that follow closely."""
+        """Keep the newest events at hand, and wake who waits for them."""
         for event in events:
             self._tail.append(event)
             self._tail_bytes += len(event.data or b"")
         while len(self._tail) > TAIL_EVENTS or self._tail_bytes > TAIL_BYTES_MAX:
             self._tail_bytes -= len(self._tail.popleft().data or b"")
+        if self._timer is None and self._tail:
+            pause = max(TICK_SECONDS, self._waiting * TICK_SECONDS_PER_CLIENT)
+            self._timer = asyncio.get_running_loop().call_at(self._ticked + pause, self._announce)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tick.set()
+
+    def _announce(self) -> None:
+        self._timer = None
+        self._ticked = asyncio.get_running_loop().time()
+        self._announced = self._tail[-1].position
+        self._tick.set()
+        self._tick = asyncio.Event()
 
     async def begin(self, since: str) -> Cursor:
         """Where to begin: `now`, a position, or a cursor, checked against this log.
@@ -126,9 +154,18 @@ class Feed:
             return Page(found, _after(found, after))
         return Page(found, Cursor.of(tip.position, tip.hash) if tip.position > after.position else after)
 
-    async def wait(self, after: Cursor) -> None:
-        """Until there is an event after the cursor."""
-        await self._reached(after.position + 1)
+    async def wait(self, after: Cursor, seconds: float) -> bool:
+        """Until there is an event after the cursor; False when there was none for so long, or the feed is closed."""
+        if after.position >= self._announced and not self.closed:
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._tick.wait()
+            except TimeoutError:
+                return False
+            finally:
+                self._waiting -= 1
+        return not self.closed
 
     def _near(self, after: Position, limit: int) -> list[Event] | None:
         """The events after a position from memory; None when memory does not go back that far."""

@@ -11,6 +11,7 @@ from eventstore.batch import admit, served
 from eventstore.command import Accepted, Command
 from eventstore.errors import Gone, NotFound, NotYet
 from eventstore.event import Event, Position
+from eventstore.feed import Feed
 from eventstore.log.base import EventLog
 from eventstore.types.registry import CompiledType, Registry
 from eventstore.writer import Writer
@@ -19,10 +20,11 @@ WAIT_SECONDS_MAX = 3.0
 
 
 class Store:
-    """One log, its writer and its types."""
+    """One log, its writer, its types and its feed."""
 
-    def __init__(self, log: EventLog, writer: Writer) -> None:
+    def __init__(self, log: EventLog, writer: Writer, feed: Feed) -> None:
         self.log = log
+        self.feed = feed
         self._writer = writer
 
     @property

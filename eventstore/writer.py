@@ -26,6 +26,14 @@ Project = Callable[[Sequence[Change]], Rows]
 """The inline projections, as one pure function."""
 
 
+Committed = Callable[[Sequence[Event]], None]
+"""Who is told of each batch's events, after its commit, in order."""
+
+
+def _nobody(events: Sequence[Event]) -> None:
+    return
+
+
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """One transaction in the queue, and who waits for it."""
 
@@ -44,12 +52,15 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 class Writer:
     """The one that appends. `registry` and `tip` are as of the last commit it knows of."""
 
-    def __init__(self, log: EventLog, project: Project, clock: Callable[[], str]) -> None:
+    def __init__(
+        self, log: EventLog, project: Project, clock: Callable[[], str], committed: Committed = _nobody
+    ) -> None:
         self.registry = Registry.empty(log.fhir_version)
         self.tip = Tip(0, "", log.genesis)
         self._log = log
         self._project = project
         self._clock = clock
+        self._committed = committed
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._moved = asyncio.Event()
@@ -187,6 +198,7 @@ class Writer:
         if batch.changes:
             self._moved.set()
             self._moved = asyncio.Event()
+            self._committed(batch.events)
 
 
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:

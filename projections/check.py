@@ -25,14 +25,17 @@ _SQL = {"sqlite": queries("projections.sql", "sqlite")}
 async def check(log: EventLog, report: Report, progress: Progress = lambda _done: None) -> Faults:
     """What is wrong up to the tip of the report, each with the position of the event that it concerns."""
     faults = Faults()
-    if await log.checkpoint("current") != KEPT_INLINE:
-        faults.add(0, "the projection current is not complete: start `quire serve` once, which completes it")
-        return faults
-    for part in (_ranges, _counts, _totals):
-        try:
-            await part(log, report, faults, progress)
-        except (Unavailable, AppendFailed) as error:
-            faults.add(0, f"the indexes or the projection current cannot be read: {error}")
+    try:
+        if await log.checkpoint("current") != KEPT_INLINE:
+            faults.add(
+                0, "the projection current is not complete: start `quire serve` once, which completes it"
+            )
+            return faults
+        await _ranges(log, report, faults, progress)
+        await _counts(log, report, faults)
+        await _totals(log, report, faults)
+    except (Unavailable, AppendFailed) as error:
+        faults.add(0, f"the indexes or the projection current cannot be read: {error}")
     return faults
 
 
@@ -55,7 +58,7 @@ async def _ranges(log: EventLog, report: Report, faults: Faults, progress: Progr
         progress(after)
 
 
-async def _counts(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
+async def _counts(log: EventLog, report: Report, faults: Faults) -> None:
     """What is in the indexes and in current and nowhere in the log."""
     sql, end = _SQL[log.dialect], report.tip.position
     ((by_resource, by_type, current, later, lives),) = (await log.rows((sql["check_counts"], (end,))))[0]
@@ -72,7 +75,7 @@ async def _counts(log: EventLog, report: Report, faults: Faults, progress: Progr
             faults.add(position, f"quire_current has {_text(name)} here, which the log has not")
 
 
-async def _totals(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
+async def _totals(log: EventLog, report: Report, faults: Faults) -> None:
     """The totals of each type. A wrong one is told at the type's last event, which wrote it last."""
     (rows,) = await log.rows((_SQL[log.dialect]["check_totals"], (report.tip.position,)))
     missing = dict(report.types)

@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from eventstore.errors import Unavailable
+from eventstore.feed import Feed
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources
+from eventstore.server.feeds import Feeds
 from eventstore.server.middleware import Front, Handler
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
@@ -51,12 +53,14 @@ async def open_store(
     sqlite = await SQLiteLog.open(settings.data, fhir_version=settings.fhir_version)
     try:
         engine = Engine(sqlite, projections)
-        writer = Writer(sqlite, engine.project, now)
+        feed = Feed(sqlite)
+        writer = Writer(sqlite, engine.project, now, feed.committed)
         await engine.start(writer.reached)
         await writer.start()
         try:
-            yield Store(sqlite, writer)
+            yield Store(sqlite, writer, feed)
         finally:
+            feed.close()
             await writer.stop()
             await engine.stop()
     finally:
@@ -73,8 +77,9 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     listener = _listen(settings)
     try:
         async with open_store(settings, projections) as store:
+            feeds = Feeds(store.feed, store.log.id)
             server = web.Server(
-                Front(store, settings, HANDLERS),
+                Front(store, settings, {**HANDLERS, "feed": feeds.changes, "live": feeds.live}),
                 access_log=None,
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 max_field_size=HEADER_BYTES_MAX,
@@ -88,6 +93,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
                 _announce(store, url)
                 yield url
             finally:
+                store.feed.close()
                 await runner.cleanup()
     finally:
         listener.close()

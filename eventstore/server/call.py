@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -118,6 +119,13 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     content_type: str = ""
     """Only where it is not the resource type of the base."""
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """An answer without an end: chunks, sent as fast as the client takes them."""
+
+    content_type: str
+    chunks: AsyncIterator[bytes]
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:

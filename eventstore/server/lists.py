@@ -76,7 +76,7 @@ def _history_links(call: Call, next: int | None, count: int, ignored: list[str])
 
 
 async def changes(call: Call) -> Answer:
-    """`/$changes`, `/T/$changes` and `/T/id/$changes`: what came after a version, oldest first."""
+    """Polling `/$changes`, `/T/$changes` and `/T/id/$changes`: what came after a version, oldest first."""
     _get_only(call, "$changes")
     _unknown(call, ("version", "_count"))
     type, id = call.route.type or None, call.route.id or None

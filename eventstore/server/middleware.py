@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -10,16 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from uuid_utils import uuid7
 
-from eventstore.errors import Malformed, QuireError
+from eventstore.errors import Malformed, NotAcceptable, QuireError
 from eventstore.server import outcomes
-from eventstore.server.call import Answer, Call, answer
-from eventstore.server.negotiation import answer_format, number, preferences
+from eventstore.server.call import Answer, Call, Streamed, answer
+from eventstore.server.negotiation import answer_format, number, preferences, wants_stream
 from eventstore.server.routes import Route, route
-from eventstore.server.settings import Settings
+from eventstore.server.settings import SEND_SECONDS_MAX, Settings
 from eventstore.store import Store
 from eventstore.yaml import from_json
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | Streamed]]
+
+LIVE = {"feed": "feed", "changes": "live"}
+"""The routes that answer with server-sent events when asked, and their handlers."""
 
 log = logging.getLogger("quire.http")
 
@@ -56,6 +60,8 @@ class Front:
             told = self._refusal(
                 call, QuireError("an error of the server's own; its log has this request's id")
             )
+        if isinstance(told, Streamed):
+            return await _stream(call, told)
         response = _response(call, told)
         if log.isEnabledFor(logging.DEBUG):
             seconds = round(time.perf_counter() - started, 6)
@@ -66,9 +72,10 @@ class Front:
             )  # fmt: skip
         return response
 
-    async def _answer(self, call: Call) -> Answer:
+    async def _answer(self, call: Call) -> Answer | Streamed:
         request = call.request
-        call.format = answer_format(request.headers.get("Accept", ""), call.query.get("_format"))
+        accept = request.headers.get("Accept", "")
+        call.format = "json" if wants_stream(accept) else answer_format(accept, call.query.get("_format"))
         call.route = route(request.rel_url.raw_path)
         call.base_url = self._base_url(request) + call.route.base
         call.prefer = preferences(request.headers.get("Prefer"))
@@ -76,6 +83,10 @@ class Front:
         minimum = request.headers.get("X-Min-Position")
         if minimum is not None:
             await self._store.reached(number({"X-Min-Position": minimum}, "X-Min-Position", 0, 2**53))
+        if wants_stream(accept) and call.route.name in LIVE:
+            return await self._handlers[LIVE[call.route.name]](call)
+        if wants_stream(accept):
+            raise NotAcceptable("server-sent events are at _changes and $changes only")
         return await self._handlers[call.route.name](call)
 
     def _refusal(self, call: Call, error: QuireError) -> Answer:
@@ -93,6 +104,29 @@ class Front:
         if not _HOST.match(host) or scheme not in ("http", "https"):
             raise Malformed("the Host header is missing or makes no sense", code="value")
         return f"{scheme}://{host}"
+
+
+async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
+    """Send chunks until they end, or the client has taken none for SEND_SECONDS_MAX."""
+    headers = {
+        "X-Request-Id": call.request_id,
+        "Content-Type": f"{told.content_type}; charset=utf-8",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+    }
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(call.request)
+    try:
+        async for chunk in told.chunks:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await response.write(chunk)
+        await response.write_eof()
+    except (TimeoutError, ConnectionError):
+        if call.request.transport is not None:
+            call.request.transport.abort()
+    finally:
+        await told.chunks.aclose()  # type: ignore[attr-defined]
+    return response
 
 
 def _response(call: Call, told: Answer) -> web.Response:

@@ -39,6 +39,11 @@ def media_type(header: str) -> str:
     return kind.strip()
 
 
+def wants_stream(accept: str) -> bool:
+    """Whether a client asks for server-sent events."""
+    return "text/event-stream" in accept
+
+
 def body_format(content_type: str) -> Format:
     """How a body is written. Raises UnsupportedMedia, naming what can be sent."""
     kind = media_type(content_type)

@@ -15,6 +15,7 @@ STATUS: dict[type[QuireError], int] = {
     errors.NotAcceptable: 406,
     errors.Conflict: 409,
     errors.Gone: 410,
+    errors.Diverged: 410,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,

@@ -17,6 +17,7 @@ ROOT = {
     "health": "health",
     "ready": "ready",
     "_history": "history",
+    "_changes": "feed",
     "$changes": "changes",
     "$json-schema": "json-schema",
     "$sql": "sql",
@@ -56,12 +57,16 @@ def route(path: str) -> Route:
             return Route("history", base, type)
         case [type, "$changes"]:
             return Route("changes", base, type)
+        case [type, "_changes"]:
+            return Route("feed", base, type)
         case [type, "_search"]:
             return Route("search", base, type)
         case [type, id]:
             return Route("resource", base, type, _id(id))
         case [type, id, "_history"]:
             return Route("history", base, type, _id(id))
+        case [type, id, "_changes"]:
+            return Route("feed", base, type, _id(id))
         case [type, id, "$changes"]:
             return Route("changes", base, type, _id(id))
         case [type, id, "_history", version]:

@@ -29,7 +29,9 @@ async def defined(client: Client) -> Client:
     return client
 
 
-async def refused(client: Client, status: int, word: str, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+async def refused(
+    client: Client, status: int, word: str, method: str, path: str, body: Any = None, **headers: str
+) -> Reply:
     """The request is refused with the status and a message that has the word, and nothing is written."""
     before = await client.tip()
     reply = await client.request(method, path, body, **headers)
@@ -99,11 +101,15 @@ async def test_malformed_yaml(defined: Client, body: Any, word: str) -> None:
 
 
 async def test_an_alias_bomb_is_refused_at_once(defined: Client) -> None:
-    bomb = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True))
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{n}: &{n} [*{p}, *{p}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     await refused(defined, 400, "anchor", "POST", "/UserSetting", bomb, **YAML)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "image/png"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "image/png"]
+)
 async def test_another_content_type(defined: Client, kind: str) -> None:
     await refused(defined, 415, "application/json", "POST", "/UserSetting", '{"a":1}', Content_Type=kind)
 
@@ -134,7 +140,24 @@ async def test_an_id_in_the_url_that_cannot_be(defined: Client, id: str) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["", "1a", "a_b", "-a", "a-", "a--b", "a.", ".a", "a b", "é", "a" * 56, "a/b", 'a"b', "a'b", "_history", "$sql"],
+    [
+        "",
+        "1a",
+        "a_b",
+        "-a",
+        "a-",
+        "a--b",
+        "a.",
+        ".a",
+        "a b",
+        "é",
+        "a" * 56,
+        "a/b",
+        'a"b',
+        "a'b",
+        "_history",
+        "$sql",
+    ],
 )
 async def test_a_type_name_that_cannot_be(client: Client, name: str) -> None:
     before = await client.tip()
@@ -143,7 +166,20 @@ async def test_a_type_name_that_cannot_be(client: Client, name: str) -> None:
     assert await client.tip() == before
 
 
-@pytest.mark.parametrize("name", ["quire", "QuireThing", "sqlite_x"[:6], "SQLiteStuff", "pgTable", "fhir", "Health", "ready", "StructureDefinition"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quire",
+        "QuireThing",
+        "sqlite_x"[:6],
+        "SQLiteStuff",
+        "pgTable",
+        "fhir",
+        "Health",
+        "ready",
+        "StructureDefinition",
+    ],
+)
 async def test_a_reserved_type_name(client: Client, name: str) -> None:
     await refused(client, 422, "reserved", "POST", "/Entity", {"id": name, "type": "resource"})
 
@@ -156,7 +192,9 @@ async def test_a_built_in_type_is_not_defined_again(client: Client, name: str) -
 async def test_a_core_name_needs_the_tag(client: Client) -> None:
     entity = {"id": "Patient", "type": "resource", "isOpen": True}
     await refused(client, 422, "shadows-core", "POST", "/Entity", entity)
-    assert (await client.post("/Entity", {**entity, "meta": {"tag": [{"code": "shadows-core"}]}})).status == 201
+    assert (
+        await client.post("/Entity", {**entity, "meta": {"tag": [{"code": "shadows-core"}]}})
+    ).status == 201
     assert (await client.post("/Patient", {"name": [{"family": "Ada"}]})).status == 201
 
 
@@ -178,7 +216,9 @@ async def test_a_body_that_disagrees_with_the_url(defined: Client) -> None:
     assert (await defined.put("/UserSetting/a", {"x": 1})).status == 201
 
 
-@pytest.mark.parametrize("literal", ["9007199254740993", "-9007199254740993", "123456789012345678901234567890"])
+@pytest.mark.parametrize(
+    "literal", ["9007199254740993", "-9007199254740993", "123456789012345678901234567890"]
+)
 async def test_an_integer_beyond_two_to_the_53(defined: Client, literal: str) -> None:
     await refused(defined, 422, "2^53", "POST", "/UserSetting", f'{{"n":{literal}}}')
     await refused(defined, 422, "", "POST", "/Strict", f'{{"count":{literal}}}')
@@ -194,7 +234,9 @@ async def test_null(defined: Client) -> None:
     assert (await defined.post("/UserSetting", '{"a":["x",null],"_a":[null,{"id":"y"}]}')).status == 201
 
 
-@pytest.mark.parametrize("born", ["2020-02-31", "2020-13-01", "20200101", "2020-1-1", "yesterday", "", "2020-01-01Z", 2020])
+@pytest.mark.parametrize(
+    "born", ["2020-02-31", "2020-13-01", "20200101", "2020-1-1", "yesterday", "", "2020-01-01Z", 2020]
+)
 async def test_a_date_that_is_none(defined: Client, born: Any) -> None:
     reply = await refused(defined, 422, "", "POST", "/Strict", {"born": born})
     assert {tuple(error["path"]) for error in reply.json["errors"]} == {("born",)}
@@ -219,7 +261,10 @@ async def test_a_count_that_is_none(defined: Client, count: str) -> None:
         await refused(defined, 400, "_count", "GET", f"{path}?_count={count}")
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2020-02-31", "2020-13", "12:00", "2026-11-20T25:00:00Z", "", "2026-11-20T10:00:00+99:99"])
+@pytest.mark.parametrize(
+    "since",
+    ["yesterday", "2020-02-31", "2020-13", "12:00", "2026-11-20T25:00:00Z", "", "2026-11-20T10:00:00+99:99"],
+)
 async def test_a_since_that_is_none(defined: Client, since: str) -> None:
     await refused(defined, 400, "_since", "GET", f"/UserSetting/_history?_since={since}")
 

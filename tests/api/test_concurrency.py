@@ -144,7 +144,9 @@ async def test_reads_after_writes_are_fresh(client: Client) -> None:
     async def write_and_look(n: int) -> Any:
         id = f"r{n}"
         created = await client.put(f"/UserSetting/{id}", {"n": n})
-        read, listed = await asyncio.gather(client.get(f"/UserSetting/{id}"), client.get("/UserSetting?_count=1000"))
+        read, listed = await asyncio.gather(
+            client.get(f"/UserSetting/{id}"), client.get("/UserSetting?_count=1000")
+        )
         assert read.version == created.version
         assert id in {entry["resource"]["id"] for entry in listed.json["entry"]}
         assert listed.json["total"] == len(listed.json["entry"])

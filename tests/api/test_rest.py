@@ -57,7 +57,14 @@ async def test_put_creates_updates_and_revives(defined: Client) -> None:
     assert (await defined.delete("/UserSetting/a")).status == 204
     assert (await defined.post("/UserSetting", {"id": "a", "n": 4})).status == 201
     history = (await defined.get("/fhir/UserSetting/a/_history")).json
-    assert [entry["response"]["status"] for entry in history["entry"]] == ["201", "204", "201", "204", "200", "201"]
+    assert [entry["response"]["status"] for entry in history["entry"]] == [
+        "201",
+        "204",
+        "201",
+        "204",
+        "200",
+        "201",
+    ]
 
 
 async def test_put_by_the_body_is_for_the_root_base(defined: Client) -> None:
@@ -168,7 +175,9 @@ async def test_a_patch_of_what_is_gone(defined: Client) -> None:
 async def test_prefer(defined: Client) -> None:
     minimal = await defined.put("/UserSetting/a", {"n": 1}, Prefer="return=minimal")
     assert (minimal.status, minimal.data) == (201, b"")
-    told = await defined.put("/fhir/UserSetting/a", {"resourceType": "UserSetting", "id": "a"}, Prefer="return=OperationOutcome")
+    told = await defined.put(
+        "/fhir/UserSetting/a", {"resourceType": "UserSetting", "id": "a"}, Prefer="return=OperationOutcome"
+    )
     assert told.json["issue"][0]["severity"] == "information"
 
 
@@ -212,7 +221,10 @@ async def test_list_totals_are_exact(defined: Client) -> None:
 async def test_history_never_repeats_or_leaves_out_while_others_write(defined: Client) -> None:
     for n in range(20):
         await defined.put("/UserSetting/a", {"n": n})
-    wanted = [str(entry["resource"]["meta"]["versionId"]) for entry in (await defined.get("/UserSetting/a/_history")).json["entry"]]
+    wanted = [
+        str(entry["resource"]["meta"]["versionId"])
+        for entry in (await defined.get("/UserSetting/a/_history")).json["entry"]
+    ]
     seen: list[str] = []
     next: str | None = "/fhir/UserSetting/_history?_count=3"
     while next:
@@ -295,8 +307,6 @@ async def test_yaml_and_json_say_the_same(defined: Client) -> None:
     assert again.yaml == read.json
     listed = await defined.get("/fhir/UserSetting?_format=text/yaml")
     assert listed.yaml["total"] == 1
-
-
 
 
 async def test_an_entity_with_resources_is_not_deleted(defined: Client) -> None:

@@ -39,7 +39,10 @@ async def test_parameters(filled: Client) -> None:
 
 
 async def test_the_history_view_has_every_version(filled: Client) -> None:
-    reply = await ask(filled, "SELECT id, action, version, resource IS NULL AS gone FROM usersetting_history ORDER BY version")
+    reply = await ask(
+        filled,
+        "SELECT id, action, version, resource IS NULL AS gone FROM usersetting_history ORDER BY version",
+    )
     assert [(row["id"], row["action"], row["gone"]) for row in reply.json] == [
         ("user-1", "created", 0),
         ("user-2", "created", 0),
@@ -97,14 +100,19 @@ async def test_what_is_not_a_select_over_views_is_refused(filled: Client, statem
     assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
 
 
-@pytest.mark.parametrize("body", ["", "{}", "17", "[]", "[1]", '["SELECT ?", {}]', '"SELECT 1; SELECT 2"', '"SELEC"', '""', '"SELECT ?"'])
+@pytest.mark.parametrize(
+    "body",
+    ["", "{}", "17", "[]", "[1]", '["SELECT ?", {}]', '"SELECT 1; SELECT 2"', '"SELEC"', '""', '"SELECT ?"'],
+)
 async def test_what_is_no_statement_is_refused(filled: Client, body: str) -> None:
     assert (await filled.post("/$sql", body)).status == 400
 
 
 async def test_a_query_without_end_is_cut_off_and_others_go_on(filled: Client) -> None:
     started = time.monotonic()
-    reply = await ask(filled, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    reply = await ask(
+        filled, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    )
     assert reply.status == 413
     assert "cut off after 5 seconds" in reply.messages[0]
     assert time.monotonic() - started < 10

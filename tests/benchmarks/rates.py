@@ -98,43 +98,60 @@ class Run:
         return time.perf_counter() > self.end
 
 
-async def measure(url: str, name: str, make: Callable[[], tuple[str, str, bytes]], seconds: float, keep: bool = False) -> Run:
+async def measure(
+    url: str, name: str, make: Callable[[], tuple[str, str, bytes]], seconds: float, keep: bool = False
+) -> Run:
     """Run it over CONNECTIONS connections and print what came of it."""
     parts = urlsplit(url)
     run = Run(parts.netloc, make, seconds)
     run.keep = keep
     loop = asyncio.get_running_loop()
     started, cpu = time.perf_counter(), time.process_time()
-    made = [await loop.create_connection(lambda: Connection(run), parts.hostname, parts.port) for _ in range(CONNECTIONS)]
+    made = [
+        await loop.create_connection(lambda: Connection(run), parts.hostname, parts.port)
+        for _ in range(CONNECTIONS)
+    ]
     while not all(transport.is_closing() for transport, _ in made):
         await asyncio.sleep(0.02)
     wall = time.perf_counter() - started
     times = sorted(run.times)
     p50, p99 = times[len(times) // 2] * 1000, times[int(len(times) * 0.99)] * 1000
     used = (time.process_time() - cpu) / wall * 100
-    print(f"{name:<12} {len(times) / wall:>9.0f}/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   client CPU {used:3.0f} %   {run.statuses}")
+    print(
+        f"{name:<12} {len(times) / wall:>9.0f}/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   client CPU {used:3.0f} %   {run.statuses}"
+    )
     return run
 
 
 async def main(url: str, seconds: float) -> None:
     parts = urlsplit(url)
-    entity = json.dumps({"resourceType": "Entity", "id": "Bench", "type": "resource", "isOpen": True}).encode()
+    entity = json.dumps(
+        {"resourceType": "Entity", "id": "Bench", "type": "resource", "isOpen": True}
+    ).encode()
     run = Run(parts.netloc, lambda: ("PUT", "/Entity/Bench", entity), 0)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(lambda: Connection(run), parts.hostname, parts.port)
     while not transport.is_closing():
         await asyncio.sleep(0.01)
     numbers = iter(range(10**9))
-    created = await measure(url, "create", lambda: ("POST", "/Bench", body(next(numbers))), seconds, keep=True)
+    created = await measure(
+        url, "create", lambda: ("POST", "/Bench", body(next(numbers))), seconds, keep=True
+    )
     ids = [json.loads(data)["id"] for data in created.bodies]
     await measure(url, "read", lambda: ("GET", f"/Bench/{random.choice(ids)}", b""), seconds)
-    await measure(url, "update", lambda: ("PUT", f"/Bench/{random.choice(ids)}", body(next(numbers))), seconds)
+    await measure(
+        url, "update", lambda: ("PUT", f"/Bench/{random.choice(ids)}", body(next(numbers))), seconds
+    )
     await measure(url, "list(20)", lambda: ("GET", "/Bench?_count=20", b""), seconds)
-    await measure(url, "history(20)", lambda: ("GET", f"/Bench/{random.choice(ids)}/_history?_count=20", b""), seconds)
+    await measure(
+        url, "history(20)", lambda: ("GET", f"/Bench/{random.choice(ids)}/_history?_count=20", b""), seconds
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--seconds", type=float, default=5)
     asked = parser.parse_args()

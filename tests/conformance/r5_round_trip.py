@@ -30,7 +30,9 @@ QUIRE = (sys.executable, "-c", "from eventstore.server.cli import main; main()")
 def comparable(data: bytes) -> bytes:
     """The resource without its version, numbers as they were written and keys sorted."""
     value = exact(data)
-    meta = {key: inner for key, inner in value.pop("meta", {}).items() if key not in ("versionId", "lastUpdated")}
+    meta = {
+        key: inner for key, inner in value.pop("meta", {}).items() if key not in ("versionId", "lastUpdated")
+    }
     return write(_sorted({**value, **({"meta": meta} if meta else {})}))
 
 
@@ -49,11 +51,17 @@ def main(folder: Path) -> int:
     with tempfile.TemporaryDirectory() as data:
         types = ("--type", ",".join(TYPES))
         subprocess.run([*QUIRE, "import", str(folder), *types, "--define-open", "--data", data], check=True)
-        out = subprocess.run([*QUIRE, "export", *types, "--data", data], check=True, capture_output=True).stdout
-        found = {(value["resourceType"], value["id"]): line for line in out.splitlines() for value in [exact(line)]}
+        out = subprocess.run(
+            [*QUIRE, "export", *types, "--data", data], check=True, capture_output=True
+        ).stdout
+        found = {
+            (value["resourceType"], value["id"]): line for line in out.splitlines() for value in [exact(line)]
+        }
         faults = [key for key in sent if key not in found or comparable(sent[key]) != comparable(found[key])]
         faults += [key for key in found if key not in sent]
-        faults += [key for key, line in found.items() if comparable(to_json(from_json(line))) != comparable(line)]
+        faults += [
+            key for key, line in found.items() if comparable(to_json(from_json(line))) != comparable(line)
+        ]
         faults += asyncio.run(through_the_server(Path(data), found))
     print(f"{len(sent)} resources, {len(faults)} differ: {sorted(set(faults))[:10]}")
     return 1 if faults or not sent else 0

@@ -15,7 +15,10 @@ from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Column, Rows, Table
 
 COLOURS = Table(
-    "quire_test_colour", (Column("name"),), (Column("red", "integer"), Column("note", required=False)), (("red",),)
+    "quire_test_colour",
+    (Column("name"),),
+    (Column("red", "integer"), Column("note", required=False)),
+    (("red",),),
 )
 
 
@@ -34,7 +37,9 @@ def event(tip: Tip, id: str = "a", action: str = "created", type: str = "Thing",
     return seal(header, data, b"{}", b"s" * 16, tip.hash)
 
 
-async def append(log: EventLog, *wanted: tuple[str, str], rows: Rows | None = None, type: str = "Thing") -> list[Event]:
+async def append(
+    log: EventLog, *wanted: tuple[str, str], rows: Rows | None = None, type: str = "Thing"
+) -> list[Event]:
     snapshot = await log.take({}, {})
     tip, events = snapshot.tip, []
     for id, action in wanted:

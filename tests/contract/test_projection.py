@@ -12,6 +12,7 @@ from harness import checkers
 from eventstore.body import read
 from eventstore.command import Command
 from eventstore.errors import Conflict
+from eventstore.feed import Feed
 from eventstore.log.base import KEPT_INLINE
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Change, Projection, Rows
@@ -36,7 +37,7 @@ class Running:
         self.log = await SQLiteLog.open(self.directory)
         self.engine = Engine(self.log, self.projections)
         self.writer = Writer(self.log, self.engine.project, now)
-        self.store = Store(self.log, self.writer)
+        self.store = Store(self.log, self.writer, Feed(self.log))
         await self.engine.start(self.writer.reached)
         await self.writer.start()
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +34,16 @@ async def append(log: SQLiteLog, count: int) -> None:
     for _ in range(count):
         tip = (await log.take({}, {})).tip
         position = tip.position + 1
-        header = Header(position, "Thing", f"r{position}", "created", "t", position, 0, "PUT", f"Thing/r{position}")
+        header = Header(
+            position, "Thing", f"r{position}", "created", "t", position, 0, "PUT", f"Thing/r{position}"
+        )
         await log.append([seal(header, b'{"x":"%s"}' % (b"y" * 4000), b"{}", b"s" * 16, tip.hash)], Rows())
 
 
-
 @pytest.mark.usefixtures("small_checkpoints")
-async def test_at_the_limit_writes_are_refused_with_the_reader_named_and_go_on_after_it(tmp_path: Path) -> None:
+async def test_at_the_limit_writes_are_refused_with_the_reader_named_and_go_on_after_it(
+    tmp_path: Path,
+) -> None:
     log = await SQLiteLog.open(tmp_path, wal_bytes_max=500_000)
     await append(log, 5)
     command = [sys.executable, "-c", READER, str(tmp_path / "log.db")]

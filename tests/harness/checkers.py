@@ -83,7 +83,8 @@ def fold(events: Sequence[Event]) -> dict[tuple[str, str], int]:
 async def replayable(log: EventLog, events: Sequence[Event]) -> None:
     """`current` and its totals are what a fold of the log gives."""
     rows, totals = await log.rows(
-        ("SELECT type, id, position FROM quire_current", ()), ("SELECT type, live, events FROM quire_total", ())
+        ("SELECT type, id, position FROM quire_current", ()),
+        ("SELECT type, live, events FROM quire_total", ()),
     )
     current = fold(events)
     assert {(type, id): position for type, id, position in rows} == current

@@ -58,9 +58,15 @@ def unlike(shown: Any, real: Any, path: str = "$") -> list[str]:
     if isinstance(shown, dict) and isinstance(real, dict):
         keys = [f"{path}.{key}: shown, not answered" for key in shown if key not in real]
         keys += [f"{path}.{key}: answered, not shown" for key in real if key not in shown]
-        return keys + [text for key in shown if key in real for text in unlike(shown[key], real[key], f"{path}.{key}")]
+        return keys + [
+            text for key in shown if key in real for text in unlike(shown[key], real[key], f"{path}.{key}")
+        ]
     if isinstance(shown, list) and isinstance(real, list) and len(shown) == len(real):
         return [
-            text for n, (one, other) in enumerate(zip(shown, real, strict=True)) for text in unlike(one, other, f"{path}[{n}]")
+            text
+            for n, (one, other) in enumerate(zip(shown, real, strict=True))
+            for text in unlike(one, other, f"{path}[{n}]")
         ]
-    return [] if shown == real and type(shown) is type(real) else [f"{path}: {shown!r} shown, {real!r} answered"]
+    return (
+        [] if shown == real and type(shown) is type(real) else [f"{path}: {shown!r} shown, {real!r} answered"]
+    )

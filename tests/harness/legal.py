@@ -13,13 +13,28 @@ CODES = set(
     not-supported duplicate multiple-matches not-found deleted too-long code-invalid extension too-costly
     business-rule conflict transient lock-error no-store exception timeout incomplete throttled informational""".split()
 )
-BUNDLE_KEYS = {"resourceType", "id", "meta", "identifier", "type", "timestamp", "total", "link", "entry", "signature"}
+BUNDLE_KEYS = {
+    "resourceType",
+    "id",
+    "meta",
+    "identifier",
+    "type",
+    "timestamp",
+    "total",
+    "link",
+    "entry",
+    "signature",
+}
 ENTRY_KEYS = {"id", "link", "fullUrl", "resource", "search", "request", "response"}
 
 
 def faults(resource: Any) -> list[str]:
     """What is not legal in a Bundle or an OperationOutcome; other resources only for empty arrays and objects."""
-    found = list(_empties(resource, "$")) if resource.get("resourceType") in ("Bundle", "OperationOutcome") else []
+    found = (
+        list(_empties(resource, "$"))
+        if resource.get("resourceType") in ("Bundle", "OperationOutcome")
+        else []
+    )
     if resource.get("resourceType") == "Bundle":
         found += _bundle(resource)
     if resource.get("resourceType") == "OperationOutcome":
@@ -72,7 +87,9 @@ def _bundle(bundle: dict[str, Any]) -> list[str]:
     urls = []
     for entry in bundle.get("entry", []):
         found += _entry(entry, str(kind))
-        version = entry.get("resource", {}).get("meta", {}).get("versionId") or entry.get("response", {}).get("etag")
+        version = entry.get("resource", {}).get("meta", {}).get("versionId") or entry.get("response", {}).get(
+            "etag"
+        )
         if "fullUrl" in entry:
             urls.append((entry["fullUrl"], version))
     if len(urls) != len(set(urls)):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from eventstore.body import exact, read
 from eventstore.command import Accepted, Command, Patch, Precondition
 from eventstore.errors import QuireError
+from eventstore.feed import Feed
 from eventstore.log.base import AppendFailed
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Change, Lifecycle, Rows, Table
@@ -51,14 +52,21 @@ def writes(method: Any) -> st.SearchStrategy[Command]:
 
 patches = st.builds(
     lambda id, body, asked: Command(
-        "PATCH", "Thing", id, b"{}", patch=Patch("merge-patch", exact(json.dumps(body).encode())), precondition=asked
+        "PATCH",
+        "Thing",
+        id,
+        b"{}",
+        patch=Patch("merge-patch", exact(json.dumps(body).encode())),
+        precondition=asked,
     ),
     st.sampled_from(IDS),
     bodies,
     conditions,
 )
 deletes = st.builds(
-    lambda id, asked: Command("DELETE", "Thing", id, b"{}", precondition=asked), st.sampled_from(IDS), conditions
+    lambda id, asked: Command("DELETE", "Thing", id, b"{}", precondition=asked),
+    st.sampled_from(IDS),
+    conditions,
 )
 poisoned = st.builds(lambda: Command("PUT", "Thing", "poison", b"{}", read(b"{}")))
 batches = st.lists(
@@ -86,7 +94,7 @@ async def run(groups: list[list[Command]], transactions: bool) -> None:
         log = await SQLiteLog.open(Path(folder))
         engine = Engine(log, [Current(), Views(), Poison()])
         writer = Writer(log, engine.project, now)
-        store = Store(log, writer)
+        store = Store(log, writer, Feed(log))
         await engine.start(writer.reached)
         await writer.start()
         try:
@@ -96,12 +104,22 @@ async def run(groups: list[list[Command]], transactions: bool) -> None:
                 if transactions:
                     answers = await asyncio.gather(writer.submit(*group), return_exceptions=True)
                     outcomes = answers[0] if isinstance(answers[0], list) else [answers[0]] * len(group)
-                    written = [one for one in outcomes if isinstance(one, Accepted) and one.action != "unchanged"]
-                    first = {(await checkers.events_of(log))[one.position - 1].transaction for one in written if one.position}
+                    written = [
+                        one for one in outcomes if isinstance(one, Accepted) and one.action != "unchanged"
+                    ]
+                    first = {
+                        (await checkers.events_of(log))[one.position - 1].transaction
+                        for one in written
+                        if one.position
+                    }
                     assert len(first) <= 1
                 else:
-                    outcomes = await asyncio.gather(*(store.submit(one) for one in group), return_exceptions=True)
-                assert not [one for one in outcomes if not isinstance(one, Accepted | QuireError | AppendFailed)]
+                    outcomes = await asyncio.gather(
+                        *(store.submit(one) for one in group), return_exceptions=True
+                    )
+                assert not [
+                    one for one in outcomes if not isinstance(one, Accepted | QuireError | AppendFailed)
+                ]
                 acknowledged += [
                     checkers.Acknowledged(command.type, command.id, accepted.position, None)
                     for command, accepted in zip(group, outcomes, strict=True)

@@ -82,9 +82,10 @@ class TestNames:
     )  # fmt: skip
     def test_bad(self, name: str) -> None:
         definitions = Definitions()
+        value = {"resourceType": "Entity", "id": name, "type": "resource"}
+        registry = definitions.registry.apply(1, "Entity", name, value)
         with pytest.raises(Invalid) as refused:
-            value = {"resourceType": "Entity", "id": name, "type": "resource"}
-            definitions.registry.apply(1, "Entity", name, value).prove("Entity", name, value)
+            registry.prove("Entity", name, value)
         assert refused.value.issues[0].path == ("id",)
 
     @pytest.mark.parametrize("name", ["string", "Coding", "Extension", "Entity", "Attribute", "Element"])
