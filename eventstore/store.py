@@ -14,7 +14,7 @@ from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
 from eventstore.types.registry import CompiledType, Registry
-from eventstore.writer import Writer
+from eventstore.writer import Stats, Writer
 
 WAIT_SECONDS_MAX = 3.0
 
@@ -35,6 +35,11 @@ class Store:
     def position(self) -> Position:
         """The tip, as far as this process knows."""
         return self._writer.tip.position
+
+    @property
+    def stats(self) -> Stats:
+        """What the writer counts."""
+        return self._writer.stats
 
     async def kind(self, type: str) -> CompiledType:
         """The type of that name, after a look at the log when it is not known. Raises NotFound."""

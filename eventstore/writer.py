@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
+from time import perf_counter
 
 import msgspec
 
@@ -14,6 +15,7 @@ from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
+from eventstore.measure import EVENTS, SECONDS, Histogram
 from eventstore.projection import Change, Rows
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
@@ -49,6 +51,20 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
             self.done.set_exception(error)
 
 
+class Stats:
+    """What the writer counts."""
+
+    def __init__(self, queue: Sized) -> None:
+        self.events = Histogram(*EVENTS)
+        self.seconds = Histogram(*SECONDS)
+        self.failed = 0
+        self._queue = queue
+
+    def queued(self) -> int:
+        """Transactions that wait."""
+        return len(self._queue)
+
+
 class Writer:
     """The one that appends. `registry` and `tip` are as of the last commit it knows of."""
 
@@ -62,6 +78,7 @@ class Writer:
         self._clock = clock
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
+        self.stats = Stats(self._queue)
         self._arrived = asyncio.Event()
         self._moved = asyncio.Event()
         self._closing = False
@@ -149,6 +166,7 @@ class Writer:
         try:
             await self._commit(batch)
         except Exception as error:
+            self.stats.failed += 1
             if len(batch) == 1 or isinstance(error, Unavailable):
                 for waiting in batch:
                     waiting.refuse(error)
@@ -157,6 +175,7 @@ class Writer:
                 await self._write([waiting])
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        started = perf_counter()
         commands = [command for one in waiting for command in one.commands]
         snapshot = await self._log.take(_keys(commands), _counts(commands))
         try:
@@ -171,6 +190,8 @@ class Writer:
             raise
         if batch.changes:
             await self._append(batch, rows)
+            self.stats.events.observe(len(batch.changes))
+            self.stats.seconds.observe(perf_counter() - started)
         else:
             await self._log.release()
         self._install(batch)

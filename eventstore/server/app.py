@@ -17,6 +17,7 @@ from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources
 from eventstore.server.feeds import Feeds
+from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
@@ -77,9 +78,8 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     listener = _listen(settings)
     try:
         async with open_store(settings, projections) as store:
-            feeds = Feeds(store.feed, store.log.id)
             server = web.Server(
-                Front(store, settings, {**HANDLERS, "feed": feeds.changes, "live": feeds.live}),
+                _front(store, settings),
                 access_log=None,
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 max_field_size=HEADER_BYTES_MAX,
@@ -97,6 +97,13 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
                 await runner.cleanup()
     finally:
         listener.close()
+
+
+def _front(store: Store, settings: Settings) -> Front:
+    feeds, meter = Feeds(store.feed, store.log.id), Meter()
+    metrics = Metrics(store, feeds, meter)
+    handlers = {**HANDLERS, "feed": feeds.changes, "live": feeds.live, "metrics": metrics.answer}
+    return Front(store, settings, handlers, meter)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 from eventstore.errors import Malformed, NotAcceptable, QuireError
 from eventstore.server import outcomes
 from eventstore.server.call import Answer, Call, Streamed, answer
+from eventstore.server.metrics import Meter
 from eventstore.server.negotiation import answer_format, number, preferences, wants_stream
 from eventstore.server.routes import Route, route
 from eventstore.server.settings import SEND_SECONDS_MAX, Settings
@@ -38,7 +39,10 @@ CONTENT_TYPES = {
 class Front:
     """Turns aiohttp's requests into calls and answers into its responses. No error leaves it."""
 
-    def __init__(self, store: Store, settings: Settings, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, handlers: Mapping[str, Handler], meter: Meter
+    ) -> None:
+        self._meter = meter
         self._store = store
         self._settings = settings
         self._handlers = handlers
@@ -63,13 +67,19 @@ class Front:
         if isinstance(told, Streamed):
             return await _stream(call, told)
         response = _response(call, told)
+        seconds = time.perf_counter() - started
+        self._meter.count(call.route.name, request.method, told.status, seconds)
         if log.isEnabledFor(logging.DEBUG):
-            seconds = round(time.perf_counter() - started, 6)
             log.debug(
                 "request",
-                extra={"request": request_id, "method": request.method, "path": request.path_qs,
-                       "status": told.status, "seconds": seconds},
-            )  # fmt: skip
+                extra={
+                    "request": request_id,
+                    "method": request.method,
+                    "path": request.path_qs,
+                    "status": told.status,
+                    "seconds": round(seconds, 6),
+                },
+            )
         return response
 
     async def _answer(self, call: Call) -> Answer | Streamed:

@@ -16,6 +16,7 @@ URL_BYTES_MAX = 8190
 ROOT = {
     "health": "health",
     "ready": "ready",
+    "metrics": "metrics",
     "_history": "history",
     "_changes": "feed",
     "$changes": "changes",

@@ -29,7 +29,7 @@ LAST = 16
 _COLUMNS = 'position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash'
 
 
-async def submit(store: Store, method: Method, kind: str, name: str, **value: object) -> None:
+async def submit(store: Store, method: Method, kind: str, name: str, /, **value: object) -> None:
     document = read(msgspec.json.encode(value)) if method != "DELETE" else None
     await store.submit(Command(method, kind, name, b'{"actor":"anna"}', document))
 

@@ -1,0 +1,99 @@
+"""`/metrics`: what the parts count, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from eventstore.measure import SECONDS, Histogram
+from eventstore.server.call import Answer, Call
+from eventstore.store import Store
+
+if TYPE_CHECKING:
+    from eventstore.server.feeds import Feeds
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+METRICS_TYPE = "text/plain; version=0.0.4"
+
+
+class Meter:
+    """Requests, as the front counts them."""
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, str, int], int] = {}
+        self.seconds: dict[str, Histogram] = {}
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        key = (route, method if method in METHODS else "other", status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        histogram = self.seconds.get(route)
+        if histogram is None:
+            histogram = self.seconds[route] = Histogram(*SECONDS)
+        histogram.observe(seconds)
+
+
+class Metrics(Collector):
+    """Reads the counters of the running parts when it is asked."""
+
+    def __init__(self, store: Store, feeds: Feeds, meter: Meter) -> None:
+        self._store = store
+        self._feeds = feeds
+        self._meter = meter
+        self._wal_bytes = 0
+        self._writable = True
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    async def answer(self, call: Call) -> Answer:
+        """`GET /metrics`."""
+        pressure = await self._store.log.pressure()
+        self._wal_bytes, self._writable = pressure.wal_bytes, not pressure.problem
+        return Answer(200, generate_latest(self._registry), content_type=METRICS_TYPE)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_requests()
+        yield from self._of_the_writer()
+        yield _gauge("quire_log_position", "The tip: position of the last event", self._store.position)
+        yield _gauge(
+            "quire_wal_bytes", "Bytes of the write-ahead log that could not be checkpointed", self._wal_bytes
+        )
+        yield _gauge("quire_writable", "1 when writes are accepted", float(self._writable))
+        yield _gauge("quire_types", "Resource types that are served", len(self._store.registry.names()))
+        yield _gauge("quire_feed_clients", "Clients that follow the feed", self._feeds.clients)
+
+    def _of_requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "quire_requests", "Requests answered", labels=("route", "method", "status")
+        )
+        for (route, method, status), count in self._meter.requests.items():
+            requests.add_metric((route, method, str(status)), count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "quire_request_seconds", "Seconds from a request's head to its answer", labels=("route",)
+        )
+        for route, histogram in self._meter.seconds.items():
+            seconds.add_metric((route,), histogram.buckets(), histogram.total)
+        yield seconds
+
+    def _of_the_writer(self) -> Iterator[Metric]:
+        stats = self._store.stats
+        yield _histogram("quire_batch_events", "Events of one commit", stats.events)
+        yield _histogram("quire_batch_seconds", "Seconds from taking the log to its commit", stats.seconds)
+        yield _gauge("quire_queue_transactions", "Writes that wait for the log", stats.queued())
+        yield CounterMetricFamily(
+            "quire_batches_failed", "Batches that the database refused", value=stats.failed
+        )
+
+
+def _gauge(name: str, help: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help, value=value)
+
+
+def _histogram(name: str, help: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(name, help, buckets=histogram.buckets(), sum_value=histogram.total)
