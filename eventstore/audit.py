@@ -59,6 +59,11 @@ class Faults:
         return len(self.listed) >= FAULTS_LISTED_MAX
 
 
+def in_order(faults: Faults) -> list[Fault]:
+    """Those that are listed, by position; what concerns the log as a whole comes last."""
+    return sorted(faults.listed, key=lambda fault: (fault.position == 0, fault.position))
+
+
 class Count(msgspec.Struct):
     """Of one type, at the end of the log."""
 

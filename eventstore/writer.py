@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence, Sized
@@ -23,6 +24,8 @@ BATCH_TRANSACTIONS_MAX = 256
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
 CATCH_UP_EVENTS = 1000
+
+_log = logging.getLogger("quire.writer")
 
 Project = Callable[[Sequence[Change]], Rows]
 """The inline projections, as one pure function."""
@@ -162,11 +165,13 @@ class Writer:
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        """Commit the batch; when the database refuses it, one at a time, so that only the culprit fails."""
+        """Commit the batch; when it fails, one at a time, so that only the culprit does. All get an answer."""
         try:
             await self._commit(batch)
         except Exception as error:
             self.stats.failed += 1
+            if not isinstance(error, QuireError | AppendFailed):
+                _log.exception("a batch failed")
             if len(batch) == 1 or isinstance(error, Unavailable):
                 for waiting in batch:
                     waiting.refuse(error)

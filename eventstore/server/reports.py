@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from eventstore.audit import FAULTS_LISTED_MAX, Fault, verify
+from eventstore.audit import FAULTS_LISTED_MAX, Fault, in_order, verify
 from eventstore.event import Tip
 from eventstore.log.base import KEPT_INLINE, Span
 from eventstore.log.lock import holder
@@ -39,7 +39,7 @@ class Verified(msgspec.Struct, frozen=True, rename="camel"):
     against: list[str]
     fault_count: int
     faults: list[Fault]
-    """The first of them, by position."""
+    """The first of them: in the log by position, then in what reads answer from."""
 
 
 async def verified(log: SQLiteLog, against: Sequence[Tip], progress: Callable[[int], None]) -> Verified:
@@ -48,7 +48,7 @@ async def verified(log: SQLiteLog, against: Sequence[Tip], progress: Callable[[i
     report = await verify(log, against=against, progress=progress)
     rest = await check(log, report, lambda done: progress(report.tip.position + done))
     seconds = time.perf_counter() - started
-    faults = sorted((*report.faults.listed, *rest.listed), key=lambda fault: fault.position)
+    faults = [*in_order(report.faults), *in_order(rest)]
     return Verified(
         log=log.id,
         tip=str(report.tip),
