@@ -24,6 +24,7 @@ from eventstore.types.registry import DEFINITION_TYPES
 
 APPLICATION_ID = 0x51554952  # "QUIR"
 PAGE_CACHE_KIB = 64 * 1024
+READER_CACHE_KIB = 16 * 1024
 BUSY_SECONDS_MAX = 5.0
 
 SQL = queries("eventstore.log.sql", "sqlite")
@@ -36,7 +37,7 @@ def uri(path: Path, mode: str) -> str:
 
 def prepare(connection: sqlite3.Connection, query_only: bool) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS_MAX * 1000)}")
-    connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if query_only else PAGE_CACHE_KIB}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
     if query_only:

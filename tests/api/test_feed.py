@@ -32,7 +32,11 @@ def positions(told: Any) -> list[int]:
 async def test_a_page_has_every_event_once_and_in_order(filled: Client) -> None:
     page = (await filled.get("/_changes")).json
     assert positions(page) == [1, 2, 3, 4, 5, 6]
-    assert [event["type"] for event in page["events"]][2:5] == ["quire.created", "quire.updated", "quire.deleted"]
+    assert [event["type"] for event in page["events"]][2:5] == [
+        "quire.created",
+        "quire.updated",
+        "quire.deleted",
+    ]
     update, delete = page["events"][3:5]
     assert update["data"] == (await filled.get("/UserSetting/a/_history/4")).json
     assert update["subject"] == "UserSetting/a"
@@ -131,7 +135,10 @@ async def test_a_stream_of_a_type_leaves_the_others_out(filled: Client) -> None:
     for n in range(40):
         await filled.put("/Other/noise", {"n": n + 50})
     await filled.put("/UserSetting/c", {"n": 1})
-    assert [frame.data["subject"] for frame in await reading] == ["UserSetting/a"] * 3 + ["UserSetting/b", "UserSetting/c"]
+    assert [frame.data["subject"] for frame in await reading] == ["UserSetting/a"] * 3 + [
+        "UserSetting/b",
+        "UserSetting/c",
+    ]
 
 
 async def test_changes_live_says_what_polling_says(filled: Client) -> None:
@@ -150,7 +157,9 @@ async def test_many_clients_see_the_same_under_load(client: Client) -> None:
         seen: list[Frame] = []
         while not seen or seen[-1].position < writes + 1:
             want = min(writes + 1 - len(seen), 40 + n)
-            seen += await take(client.session, f"{client.url}/_changes?since=0", want, last=seen[-1].id if seen else "")
+            seen += await take(
+                client.session, f"{client.url}/_changes?since=0", want, last=seen[-1].id if seen else ""
+            )
         return seen
 
     async def write(n: int) -> None:

@@ -37,7 +37,9 @@ async def frames(response: aiohttp.ClientResponse) -> AsyncIterator[Frame]:
             fields = {}
 
 
-async def take(session: aiohttp.ClientSession, url: str, count: int, last: str = "", seconds: float = 10) -> list[Frame]:
+async def take(
+    session: aiohttp.ClientSession, url: str, count: int, last: str = "", seconds: float = 10
+) -> list[Frame]:
     """Open a stream, after the cursor `last` if one is given, and read so many frames."""
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
     found: list[Frame] = []

@@ -1,0 +1,75 @@
+"""A log restored from an older copy: no position is used twice, and old cursors are told where histories part."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from harness import checkers
+
+from eventstore.audit import verify
+from eventstore.body import read
+from eventstore.command import Command
+from eventstore.epoch import begin_epoch
+from eventstore.errors import Diverged, Invalid, Malformed
+from eventstore.feed import Cursor
+from eventstore.log.base import Hole
+from eventstore.server.app import open_store
+from eventstore.server.settings import Settings
+from eventstore.store import Store
+
+OPEN = b'{"resourceType":"Entity","id":"Thing","type":"resource","isOpen":true}'
+
+
+async def put(store: Store, *ids: str) -> None:
+    for id in ids:
+        await store.submit(Command("PUT", "Thing", id, b"{}", read(b'{"n":1}')))
+
+
+async def cursor(store: Store) -> str:
+    tip = await store.log.tip()
+    return str(Cursor.of(tip.position, tip.hash))
+
+
+async def test_a_restored_log_goes_on_beyond_what_was_seen(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    async with open_store(settings) as store:
+        await store.submit(Command("PUT", "Entity", "Thing", b"{}", read(OPEN)))
+        await put(store, "a", "b")
+        shared = await cursor(store)
+    shutil.copytree(settings.data, tmp_path / "backup")
+    async with open_store(settings) as store:
+        await put(store, "c", "d", "e")
+        lost = await cursor(store)
+    shutil.rmtree(settings.data)
+    shutil.copytree(tmp_path / "backup", settings.data)
+
+    async with open_store(settings) as store:
+        from projections.engine import Engine
+
+        with pytest.raises(Malformed, match="in the future"):
+            await store.feed.begin(lost)
+        project = Engine(store.log).project
+        with pytest.raises(Invalid, match="not beyond"):
+            await begin_epoch(store.log, 3, project, "2026", b"s" * 16, "")
+        begun = await begin_epoch(store.log, 6, project, "2026", b"s" * 16, "restored")
+        assert begun.position == 7
+
+    async with open_store(settings) as store:
+        await put(store, "f")
+        assert (await store.log.tip()).position == 8
+        assert await store.log.holes() == [Hole(3, 6)]
+        assert str(await store.feed.begin(shared)) == shared
+        for gone in (lost, "5", "8.00000000"):
+            with pytest.raises(Diverged, match="part after position 3"):
+                await store.feed.begin(gone)
+        with pytest.raises(Malformed, match="future"):
+            await store.feed.begin("9")
+        events = await checkers.events_of(store.log)
+        assert [event.position for event in events] == [1, 2, 3, 7, 8]
+        await checkers.replayable(store.log, events)
+        report = await verify(store.log)
+        assert report.faults.listed == []
+        page = await store.feed.page(await store.feed.begin(shared))
+        assert [event.position for event in page.events] == [7, 8]
