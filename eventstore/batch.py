@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventstore.body import Body, Document, exact, read, splice, write
+from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
-from eventstore.errors import Conflict, Invalid, NotFound
+from eventstore.errors import Conflict, Invalid, NotFound, TooLarge
 from eventstore.event import Event, Header, Position, Tip, seal
 from eventstore.log.base import Snapshot
 from eventstore.projection import Change
@@ -144,7 +144,10 @@ def _document(command: Command, value: Any) -> Document:
     for key, right in (("resourceType", command.type), ("id", command.id)):
         if value.get(key, right) != right:
             raise Invalid(f"a patch cannot change {key}", path=(key,))
-    return read(write(value))
+    data = write(value)
+    if len(data) > RESOURCE_BYTES_MAX:
+        raise TooLarge(f"the patched resource has {len(data)} bytes; a resource may have {RESOURCE_BYTES_MAX}")
+    return read(data)
 
 
 def _unchanged(command: Command, body: Body, previous: Previous) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from eventstore.errors import Malformed, Path
 
+RESOURCE_BYTES_MAX = 8 * 1024 * 1024
 MAX_DEPTH_LEVELS = 128
 """Objects and arrays inside one another. It also bounds every recursion over a body."""
 

@@ -7,10 +7,12 @@ from typing import Any, Literal
 import jsonpatch
 import msgspec
 
-from eventstore.body import exact, merge_patch
+from eventstore.body import RESOURCE_BYTES_MAX, exact, merge_patch, write
 from eventstore.command import Command, Patch
-from eventstore.errors import Conflict, Gone, Invalid, Malformed, NotFound, PreconditionFailed
+from eventstore.errors import Conflict, Gone, Invalid, Malformed, NotFound, PreconditionFailed, TooLarge
 from eventstore.event import Position
+
+PATCH_OPERATIONS_MAX = 1000
 
 
 class Previous(msgspec.Struct, frozen=True, gc=False):
@@ -70,12 +72,25 @@ def _missing(command: Command, previous: Previous | None) -> NotFound | Gone:
 
 
 def patched(patch: Patch, stored: bytes) -> Any:
-    """The stored resource with the patch applied, digits kept. Raises Malformed or Invalid."""
+    """The stored resource with the patch applied, digits kept. Raises Malformed, Invalid or TooLarge."""
     value = exact(stored)
     if patch.format == "merge-patch":
         return merge_patch(value, patch.operations)
+    if len(patch.operations) > PATCH_OPERATIONS_MAX:
+        raise TooLarge(f"{len(patch.operations)} operations; a JSON Patch may have {PATCH_OPERATIONS_MAX}")
+    copied = 0
+    for operation in patch.operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied += _size(value, operation.get("from"))
+            if copied > RESOURCE_BYTES_MAX:
+                raise TooLarge(f"the JSON Patch copies more than {RESOURCE_BYTES_MAX} bytes")
+        value = _operated(operation, value)
+    return value
+
+
+def _operated(operation: Any, value: Any) -> Any:
     try:
-        return jsonpatch.JsonPatch(patch.operations).apply(value)
+        return jsonpatch.JsonPatch([operation]).apply(value, in_place=True)
     except jsonpatch.JsonPatchTestFailed as error:
         raise Invalid(f"a test of the JSON Patch failed: {error}") from error
     except jsonpatch.InvalidJsonPatch as error:
@@ -84,3 +99,11 @@ def patched(patch: Patch, stored: bytes) -> Any:
         raise Invalid(f"the JSON Patch does not apply: {error}") from error
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         raise Malformed(f"not a JSON Patch: {error}") from error
+
+
+def _size(value: Any, pointer: Any) -> int:
+    """Bytes of what a pointer names; 0 when it names nothing, which the operation itself will tell."""
+    try:
+        return len(write(jsonpatch.JsonPointer(pointer).resolve(value)))
+    except (jsonpatch.JsonPointerException, TypeError, KeyError, IndexError, ValueError, AttributeError):
+        return 0

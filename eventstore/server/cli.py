@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -299,22 +298,21 @@ def main() -> None:
 def _main() -> int:
     """Run the command; every error is one line on stderr."""
     try:
-        code = int(app(prog_name="quire", standalone_mode=False) or FINE)
-        sys.stdout.flush()
+        return int(app(prog_name="quire", standalone_mode=False) or FINE)
     except _UsageError as error:
         return _usage(error)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter's own flush says it again
-        return CANNOT_RUN
     except (Invalid, Malformed) as error:
         return _failed(error, USAGE)
-    except (QuireError, OSError) as error:
+    except OSError as error:
+        return _failed(
+            f"{error.filename}: {error.strerror}" if error.filename else error.strerror, CANNOT_RUN
+        )
+    except QuireError as error:
         return _failed(error, CANNOT_RUN)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         return _failed(f"{type(error).__name__}: {error}", CANNOT_RUN)
-    return code
 
 
 def _failed(why: object, code: int) -> int:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 KILLED = 130
 """The exit code after a second signal."""
+UNREAD = 3
+"""The exit code when nobody reads what is written."""
 
 T = TypeVar("T")
 
@@ -36,7 +38,11 @@ T = TypeVar("T")
 def run(command: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end. SIGTERM ends one that does nothing about it as Ctrl-C does: tidily."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return uvloop.run(command)
+    try:
+        return uvloop.run(command)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush fails as well
+        raise typer.Exit(UNREAD) from None
 
 
 async def serve(settings: Settings) -> None:
@@ -127,9 +133,8 @@ async def verify(
             found = await reports.verified(log, against, progress)
     _show(found, reports.verified_text, as_json=as_json)
     if save_tip is not None and not found.fault_count:
-        part = save_tip.with_name(f".{save_tip.name}.part")
-        part.write_text(f"{found.tip}\n")
-        part.replace(save_tip)
+        with exporting.whole_file(save_tip.resolve()) as file:
+            file.write(f"{found.tip}\n".encode())
     return found
 
 

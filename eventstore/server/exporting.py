@@ -149,24 +149,21 @@ def destination(to: str, format: Format) -> Iterator[Out]:
     if to == STDOUT:
         yield _Stream(sys.stdout.buffer, format)
         return
-    final = Path(to)
-    part = final.with_name(f".{final.name}.part")
+    final = Path(to).resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
     if to.endswith("/") or final.is_dir():
-        if final.exists() and any(final.iterdir()):
-            raise Invalid(f"{to} is not empty; name a folder that is new or empty")
-        with _folder(part) as out:
-            yield _Folder(out, format)
-        with suppress(FileNotFoundError):
-            final.rmdir()
+        with _folder(final, to) as folder:
+            yield _Folder(folder, format)
     else:
-        with _file(part) as file:
+        with whole_file(final) as file:
             yield _Stream(file, format)
-    part.replace(final)
 
 
 @contextmanager
-def _folder(part: Path) -> Iterator[Path]:
+def _folder(final: Path, to: str) -> Iterator[Path]:
+    if final.exists() and any(final.iterdir()):
+        raise Invalid(f"{to} is not empty; name a folder that is new or empty")
+    part = _part(final)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
@@ -174,14 +171,30 @@ def _folder(part: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+    with suppress(FileNotFoundError):
+        final.rmdir()
+    part.replace(final)
 
 
 @contextmanager
-def _file(part: Path) -> Iterator[IO[bytes]]:
+def whole_file(final: Path) -> Iterator[IO[bytes]]:
+    """A file that has its name when it is complete, and not before; a device or a pipe is written as it is."""
+    if final.exists() and not final.is_file():
+        with open(final, "wb") as file:
+            yield file
+        return
+    part = _part(final)
     try:
         with open(part, "wb") as file:
             yield file
+            file.flush()
             os.fsync(file.fileno())
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    part.replace(final)
+
+
+def _part(final: Path) -> Path:
+    """What it is called until it is complete."""
+    return final.with_name(f".{final.name}.part")

@@ -8,9 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from eventstore.body import RESOURCE_BYTES_MAX
 from eventstore.errors import Invalid
 
-BODY_BYTES_MAX = 8 * 1024 * 1024
+BODY_BYTES_MAX = RESOURCE_BYTES_MAX
 YAML_BYTES_MAX = 1024 * 1024
 """YAML takes a hundred times longer to read than JSON, and holds up everyone while it is read."""
 BODY_SECONDS_MAX = 30.0

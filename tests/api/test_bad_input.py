@@ -327,6 +327,20 @@ async def test_patches_that_are_none(defined: Client) -> None:
     await refused(defined, 422, "object", "PATCH", patch, [{"op": "replace", "path": "", "value": 5}])
 
 
+async def test_a_patch_that_grows_without_end(defined: Client) -> None:
+    await defined.put("/UserSetting/a", {"list": ["x" * 1000]})
+    double = [{"op": "copy", "from": "/list", "path": "/list/-"}] * 60
+    await refused(defined, 413, "copies more than", "PATCH", "/UserSetting/a", double)
+    many = [{"op": "add", "path": "/list/-", "value": 1}] * 1001
+    await refused(defined, 413, "1000", "PATCH", "/UserSetting/a", many)
+    deep: Any = 1
+    for _ in range(120):
+        deep = [deep]
+    assert (await defined.put("/UserSetting/deep", {"a": deep})).status == 201
+    nested = [{"op": "copy", "from": "/a", "path": "/b"}, {"op": "move", "from": "/b", "path": "/a" + "/0" * 110}]
+    await refused(defined, 400, "128", "PATCH", "/UserSetting/deep", nested)
+
+
 async def test_unknown_parameters_are_named_or_refused(defined: Client) -> None:
     listed = await defined.get("/fhir/UserSetting?theme=dark")
     (entry,) = listed.json["entry"]

@@ -83,7 +83,11 @@ def constant(name: str) -> Any:
 
 HTTP = page("reference/http.md")
 CLI = page("reference/cli.md")
-URLS = [(ticked(row[0])[0], re.findall("[A-Z]+", row[1])) for row in rows(section(HTTP, "URLs"))]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+URLS = [
+    (ticked(row[0])[0], METHODS if row[1] == "any" else tuple(re.findall("[A-Z]+", row[1])))
+    for row in rows(section(HTTP, "URLs"))
+]
 
 
 def path_of(url: str) -> str:
@@ -106,14 +110,14 @@ async def test_every_url_has_the_methods_of_the_table_and_no_others(client: Clie
     await client.define("Thing")
     version = (await client.put("/Thing/x", {})).version
     for url, methods in URLS:
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        for method in METHODS:
             path = path_of(url).replace("_history/1", f"_history/{version}")
             body = '"SELECT 1"' if url == "/$sql" else '{"id":"y"}' if url == "/T" else "{}"
             reply = await client.request(method, path, None if method in ("GET", "HEAD") else body)
             told = (url, method, reply.status, reply.data)
             assert (reply.status in (405, 501)) == (method not in methods), told
             if reply.status == 405:
-                assert re.findall("[A-Z]+", reply.headers["Allow"]) == methods, told
+                assert tuple(re.findall("[A-Z]+", reply.headers["Allow"])) == methods, told
 
 
 def test_every_status_and_no_other() -> None:
@@ -172,6 +176,14 @@ def test_every_media_type_is_named() -> None:
 def test_the_functions_of_sql_are_those_that_are_let_through() -> None:
     quote = "".join(re.findall(r"^> (.*)\n", HTTP, re.MULTILINE))
     assert set(ticked(quote)) == FUNCTIONS
+
+
+async def test_every_metric_and_no_other(client: Client) -> None:
+    await client.define()
+    answered = (await client.get("/metrics")).data.decode()
+    families = re.findall(r"^# TYPE (quire_\w+) ", answered, re.MULTILINE)
+    there = {name for name in families if not name.endswith("_created")}
+    assert {ticked(row[0])[0] for row in rows(section(HTTP, "Metrics"))} == there
 
 
 COMMANDS: Any = typer.main.get_command(cli.app)
