@@ -1,4 +1,4 @@
-"""Verifies the log: each event against its own bytes, its neighbours and the types of its time (DESIGN section 7)."""
+"""Verifies the log: each event against its own bytes, its neighbours and the types of its time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from eventstore.audit_event import SHAPES, acted, bodied, differences, misshapen, of_columns
+from eventstore.audit_event import SHAPES, acted, bodied, differences, hole_after, misshapen, of_columns
 from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.errors import Invalid, Malformed, Unavailable
@@ -147,7 +147,7 @@ async def _read(log: EventLog, after: Position, until: Position, faults: Faults)
 
 def next_size(size: int, bodies: Sequence[bytes | None]) -> int:
     """How many events to read after `size` of them had these bodies, so that memory stays bounded."""
-    mean = sum(len(body or b"") for body in bodies) // max(1, len(bodies))
+    mean = sum(len(body) for body in bodies if isinstance(body, bytes)) // max(1, len(bodies))
     return max(1, min(size * 2, CHUNK_EVENTS_MAX, CHUNK_BYTES // (mean + 1)))
 
 
@@ -193,7 +193,8 @@ class _Walk:
                 self._lose(one.until, f"unreadable: {one.why}")
                 continue
             if one.type == EPOCH_TYPE:
-                self._next = one.position  # what is not there before it, is recorded by it
+                self._arrive(min(hole_after(one), one.position - 1) + 1)
+                self._next = one.position
             self._arrive(one.position)
             self._take(one, last)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.decide import Previous
-from eventstore.event import Event, Header
+from eventstore.event import Event, Header, Position
 
 SHAPES = tuple(
     (int, str, str, str, str, int, int, str, bytes, data, bytes, bytes, bytes, bytes)
@@ -80,3 +80,18 @@ def acted(facts: Header, previous: Previous | None) -> Iterator[str]:
     elif live == (facts.action == "created"):
         state = f"{previous.action} at {previous.position}" if previous is not None else "never there"
         yield f"{facts.action}, and the resource was {state}"
+
+
+class _Epoch(msgspec.Struct):
+    after: Position
+
+
+_decode_epoch = msgspec.json.Decoder(_Epoch).decode
+
+
+def hole_after(event: Event) -> Position:
+    """After which position an epoch's record says that there is nothing, up to it; 0 when it cannot be read."""
+    try:
+        return _decode_epoch(event.data).after if isinstance(event.data, bytes) else 0
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0

@@ -14,8 +14,6 @@ from eventstore.log.base import Snapshot
 from eventstore.projection import Change
 from eventstore.types.registry import DEFINITION_TYPES, CompiledType, Registry
 
-TIME_LENGTH = len("2026-11-20T17:42:13.123Z")
-
 
 def served(registry: Registry, type: str) -> CompiledType:
     """The type of that name. Raises NotFound with a hint."""
@@ -146,7 +144,9 @@ def _document(command: Command, value: Any) -> Document:
             raise Invalid(f"a patch cannot change {key}", path=(key,))
     data = write(value)
     if len(data) > RESOURCE_BYTES_MAX:
-        raise TooLarge(f"the patched resource has {len(data)} bytes; a resource may have {RESOURCE_BYTES_MAX}")
+        raise TooLarge(
+            f"the patched resource has {len(data)} bytes; a resource may have {RESOURCE_BYTES_MAX}"
+        )
     return read(data)
 
 

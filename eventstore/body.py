@@ -1,4 +1,4 @@
-"""Bodies: JSON read once and kept as it was sent, and the place in it where a version goes (DESIGN section 3)."""
+"""Bodies: JSON read once and kept as it was sent, and the place in it where a version goes."""
 
 from __future__ import annotations
 

@@ -92,13 +92,13 @@ def _operated(operation: Any, value: Any) -> Any:
     try:
         return jsonpatch.JsonPatch([operation]).apply(value, in_place=True)
     except jsonpatch.JsonPatchTestFailed as error:
-        raise Invalid(f"a test of the JSON Patch failed: {error}") from error
+        raise Invalid(f"a test of the JSON Patch failed: {str(error)[:200]}") from error
     except jsonpatch.InvalidJsonPatch as error:
-        raise Malformed(f"not a JSON Patch: {error}") from error
+        raise Malformed(f"not a JSON Patch: {str(error)[:200]}") from error
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-        raise Invalid(f"the JSON Patch does not apply: {error}") from error
+        raise Invalid(f"the JSON Patch does not apply: {str(error)[:200]}") from error
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
-        raise Malformed(f"not a JSON Patch: {error}") from error
+        raise Malformed(f"not a JSON Patch: {str(error)[:200]}") from error
 
 
 def _size(value: Any, pointer: Any) -> int:

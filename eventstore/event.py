@@ -1,4 +1,4 @@
-"""The event: its fields, its bytes, and the hashes that chain it to the one before (DESIGN section 2)."""
+"""The event: its fields, its bytes, and the hashes that chain it to the one before."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Store:
     async def submit(self, command: Command) -> Accepted:
         """Check the command against the types as they are now, then have it written.
 
-        Raises every refusal of DESIGN section 3; what was answered is on the disk.
+        Raises every refusal there is; what was answered is on the disk.
         """
         await self.kind(command.type)
         (accepted,) = await self.queue(command)

@@ -14,8 +14,8 @@ from eventstore.body import MAX_DEPTH_LEVELS, MAX_NUMBER_CHARACTERS, Digits, exa
 from eventstore.errors import Malformed, NotAcceptable
 
 MAX_SIMPLE_KEY_CHARACTERS = 1024
-MAX_WRITTEN_CHARACTERS = 64 * 1024 * 1024
 """YAML's own limit for a key without a `?`, quotes counted."""
+MAX_WRITTEN_CHARACTERS = 64 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,14 +1,17 @@
 """Compares what reads answer from with the log: the log's indexes, the current versions and the totals.
 
 Every statement is a short transaction, so it may run beside a server: each compares rows and log as they are in one
-snapshot, and what is written meanwhile agrees with itself. Together with `eventstore.audit`, which reads every row
-of the log, these statements read every entry of every index, through the same seeks as readers do; so there is no
-`PRAGMA integrity_check`, which would hold one snapshot for minutes, and knows no positions.
+snapshot, and what is written meanwhile agrees with itself. `eventstore.audit` reads every row of the log; these
+statements find each of its entries in each index, by the same seeks as readers do, and count the entries, so that
+there are no others. `PRAGMA integrity_check` would do less: it knows no positions, and holds one snapshot to its
+end. Its quick form comes last, for the bytes that hold pages together, and is given up when it takes too long.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import msgspec
 
 from eventstore.audit import Count, Faults, Progress, Report
 from eventstore.errors import Unavailable
@@ -22,21 +25,33 @@ STRANGERS_LISTED_MAX = 20
 _SQL = {"sqlite": queries("projections.sql", "sqlite")}
 
 
-async def check(log: EventLog, report: Report, progress: Progress = lambda _done: None) -> Faults:
+class Checked(msgspec.Struct, frozen=True):
+    """What `check` saw."""
+
+    faults: Faults
+    structure: bool
+    """Whether there was time to look at how the file holds together."""
+
+
+async def check(log: EventLog, report: Report, progress: Progress = lambda _done: None) -> Checked:
     """What is wrong up to the tip of the report, each with the position of the event that it concerns."""
     faults = Faults()
+    await _compare(log, report, faults, progress)
+    return Checked(faults, await _structure(log, faults))
+
+
+async def _compare(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
     try:
         if await log.checkpoint("current") != KEPT_INLINE:
             faults.add(
                 0, "the projection current is not complete: start `quire serve` once, which completes it"
             )
-            return faults
+            return
         await _ranges(log, report, faults, progress)
         await _counts(log, report, faults)
         await _totals(log, report, faults)
     except (Unavailable, AppendFailed) as error:
         faults.add(0, f"the indexes or the projection current cannot be read: {error}")
-    return faults
 
 
 async def _ranges(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:
@@ -91,6 +106,20 @@ async def _totals(log: EventLog, report: Report, faults: Faults) -> None:
             )
     for name in missing:
         faults.add(await _last(log, name), f"quire_total has no row for {name}")
+
+
+async def _structure(log: EventLog, faults: Faults) -> bool:
+    """How the file holds together. False when that takes longer than a read may."""
+    try:
+        (rows,) = await log.rows((_SQL[log.dialect]["check_structure"], ()))
+    except (Unavailable, AppendFailed) as error:
+        if "interrupted" in str(error):
+            return False
+        rows = [(str(error),)]
+    for (said,) in rows:
+        if said != "ok":
+            faults.add(0, f"the file does not hold together, restore it from a copy: {said}")
+    return True
 
 
 async def _last(log: EventLog, type: str) -> Position:

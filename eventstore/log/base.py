@@ -1,7 +1,7 @@
 """The storage port: what every backend of the log does. One contract suite (`tests/contract`) runs over all.
 
 How to add one: write one file beside this one with a class that satisfies `EventLog`, its SQL in `sql/`, name it
-in `eventstore.server.app.open_log`, and add it to the contract suite's fixture.
+in `eventstore.server.app.open_store`, and add it to the contract suite's fixture.
 """
 
 from __future__ import annotations

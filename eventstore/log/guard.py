@@ -96,6 +96,8 @@ COLUMNS = {
 """What the views themselves read; salts, hashes and contexts are not among it."""
 
 TABLE_FUNCTIONS = ("json_each", "json_tree")
+NAME_FOLLOWS = ("from", "join", "into", "update", "table", ",", ".", "(")
+"""After these SQLite takes a text in single quotes for a name."""
 INNER = ("quire_", "sqlite_", "pragma_")
 
 _TOKEN = re.compile(
@@ -212,9 +214,11 @@ def _refuse_names(sql: str, views: frozenset[str]) -> None:
 
     SQLite would report the reads of such a WITH as the view's own, and `count(*)` of a view as of its table.
     """
-    words = [_word(match).lower() for match in _TOKEN.finditer(sql) if not match[0].startswith(("--", "/*"))]
-    for word in words:
-        if word.startswith(INNER):
+    tokens = [match for match in _TOKEN.finditer(sql) if not match[0].startswith(("--", "/*"))]
+    words = [_word(match).lower() for match in tokens]
+    for before, word, token in zip(["", *words], words, tokens, strict=False):
+        text = token[0].startswith("'") and before not in NAME_FOLLOWS
+        if word.startswith(INNER) and not text:
             raise Invalid(f"$sql reads the views of types only: {word} is not one", code="forbidden")
     for before, word, after, next_after in zip(words, words[1:], words[2:], [*words[3:], ""], strict=False):
         if before not in ("with", "recursive", ",") or word not in views:

@@ -29,6 +29,7 @@ READERS = 2
 READ_SECONDS_MAX = 5.0
 CHECKPOINT_AFTER_BYTES = 16 * 1024 * 1024
 WAL_BYTES_MAX = 1024 * 1024 * 1024
+PINNED_SECONDS = 1.0
 
 _log = logging.getLogger("quire.log")
 
@@ -56,6 +57,8 @@ class SQLiteLog:
         self._wal_written = 0
         self._wal_bytes = 0
         self._wal_bytes_max = WAL_BYTES_MAX
+        self._pinned_by = ""
+        self._pinned_until = 0.0
 
     @classmethod
     async def open(
@@ -170,7 +173,7 @@ class SQLiteLog:
             self._wal_bytes = await self._call(self._write(), run.checkpoint, "PASSIVE")
             self._wal_written = 0
             if self._wal_bytes > CHECKPOINT_AFTER_BYTES:
-                _log.warning("a reader holds back the write-ahead log", extra=self._pinned())
+                _log.warning("a reader holds back the write-ahead log", extra=await self._pinned())
         problem = (await self.pressure()).problem
         if problem:
             raise Unavailable(problem)
@@ -178,7 +181,7 @@ class SQLiteLog:
     async def pressure(self) -> Pressure:
         if self._wal_bytes <= self._wal_bytes_max:
             return Pressure(self._wal_bytes)
-        pinned = self._pinned()
+        pinned = await self._pinned()
         return Pressure(
             self._wal_bytes,
             f"the write-ahead log holds {self._wal_bytes} bytes that cannot be checkpointed, over the limit of "
@@ -186,8 +189,13 @@ class SQLiteLog:
             f"end it (processes with the file open: {pinned['processes'] or 'not known'})",
         )
 
-    def _pinned(self) -> dict[str, Any]:
-        return {"bytes": self._wal_bytes, "processes": ", ".join(map(str, others_with(self.path)))}
+    async def _pinned(self) -> dict[str, Any]:
+        """The bytes that are held back, and by whom: looked up once in PINNED_SECONDS, beside the event loop."""
+        now = asyncio.get_running_loop().time()
+        if now > self._pinned_until:
+            self._pinned_by = ", ".join(map(str, await asyncio.to_thread(others_with, self.path)))
+            self._pinned_until = now + PINNED_SECONDS
+        return {"bytes": self._wal_bytes, "processes": self._pinned_by}
 
     # Reading: by key on the event loop (2 us warm), all else on the readers' threads.
 

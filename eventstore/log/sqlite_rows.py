@@ -74,7 +74,7 @@ def _insert(table: Table, change: str) -> str:
 
 
 def _view(connection: sqlite3.Connection, type: str, exists: bool) -> None:
-    """Make or drop the two views of a type. Type names hold no quote (DESIGN section 3)."""
+    """Make or drop the two views of a type. Type names hold no quote."""
     view = type.lower()
     for name, kind in ((view, "view"), (f"{view}_history", "view_history")):
         connection.execute(f'DROP VIEW IF EXISTS "{name}"')

@@ -81,6 +81,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
             server = web.Server(
                 _front(store, settings),
                 access_log=None,
+                logger=_protocol_log(),
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 max_field_size=HEADER_BYTES_MAX,
                 max_line_size=HEADER_BYTES_MAX,
@@ -104,6 +105,13 @@ def _front(store: Store, settings: Settings) -> Front:
     metrics = Metrics(store, feeds, meter)
     handlers = {**HANDLERS, "feed": feeds.changes, "live": feeds.live, "metrics": metrics.answer}
     return Front(store, settings, handlers, meter)
+
+
+def _protocol_log() -> logging.Logger:
+    """Aiohttp tells of every client that does not speak HTTP; that is the client's affair, not an error of ours."""
+    quiet = logging.getLogger("quire.http.protocol")
+    quiet.setLevel(logging.CRITICAL)
+    return quiet
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

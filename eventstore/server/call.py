@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from eventstore.body import Document, read
-from eventstore.errors import Malformed, TooLarge
+from eventstore.errors import Malformed, NotAllowed, TooLarge
 from eventstore.event import Context, encode_context
 from eventstore.server.negotiation import Format, Preferences, body_format, number
 from eventstore.server.routes import Route
@@ -19,6 +19,8 @@ from eventstore.store import Store
 from eventstore.yaml import to_json
 
 POSITION_MAX = 2**53
+COMMON = ("_format", "_pretty")
+"""Parameters about the answer's form, known everywhere."""
 
 
 class Call:
@@ -103,6 +105,20 @@ class Call:
         """A header as text that can be stored, whatever bytes it was made of."""
         return (self.header(name) or "").encode("utf-8", "replace").decode()
 
+    def only(self, *methods: str) -> None:
+        """Raises NotAllowed for any other method."""
+        if self.request.method not in methods:
+            raise NotAllowed(f"{self.request.method} on {self.request.path[:200]}", methods)
+
+    def unknown(self, *known: str) -> list[str]:
+        """The parameters that are not known. Raises Malformed when the client wants to be told so."""
+        names = [name for name in self.query if name not in known and name not in COMMON]
+        if names and self.prefer.strict:
+            raise Malformed(
+                f"unknown parameters: {', '.join(names)} (Prefer: handling=strict)", code="not-supported"
+            )
+        return names
+
     def count(self, default: int, most: int) -> int:
         return number(self.query, "_count", default, most)
 
@@ -118,7 +134,9 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes | None = None
     headers: dict[str, str] = {}
     content_type: str = ""
-    """Only where it is not the resource type of the base."""
+    """Only where it is neither JSON nor YAML."""
+    fhir: bool = True
+    """Whether it is a FHIR resource, and under /fhir is called one."""
 
 
 class Streamed(msgspec.Struct, frozen=True):
@@ -128,8 +146,16 @@ class Streamed(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
 
 
-def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    return Answer(status, msgspec.json.encode(value), headers or {})
+def answer(
+    value: Any, status: int = 200, headers: dict[str, str] | None = None, *, fhir: bool = True
+) -> Answer:
+    return Answer(status, msgspec.json.encode(value), headers or {}, fhir=fhir)
+
+
+def ignored_header(names: list[str]) -> dict[str, str]:
+    """For answers with no place for an outcome: a header names what was ignored."""
+    safe = ", ".join("".join(c for c in name if c.isascii() and c.isprintable()) for name in names)
+    return {"X-Quire-Ignored": safe[:1000]} if names else {}
 
 
 def _too_large(size: int, limit: int, hint: str = "") -> TooLarge:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.errors import NotAllowed, Throttled
+from eventstore.errors import Throttled
 from eventstore.event import Event
 from eventstore.feed import PAGE_EVENTS_MAX, Cursor, Feed, Filter
 from eventstore.server.bundles import body_of
@@ -44,16 +44,18 @@ class Feeds:
 
     async def changes(self, call: Call) -> Answer | Streamed:
         """`/_changes`, `/T/_changes` and `/T/id/_changes`."""
-        if call.request.method not in ("GET", "HEAD"):
-            raise NotAllowed(f"{call.request.method} on the feed", ("GET", "HEAD"))
+        call.only("GET", "HEAD")
+        call.unknown("since", "wait", "_count")
         wanted = await self._filter(call)
         cursor = await self.feed.begin(self._since(call, "since"))
-        if wants_stream(call.header("Accept") or ""):
+        if wants_stream(call.header("Accept") or "") and call.request.method == "GET":
             return self._stream(call, cursor, wanted, self._frame)
         return await self._page(call, cursor, wanted)
 
     async def live(self, call: Call) -> Streamed:
         """`$changes` as server-sent events: what polling answers, one change a frame."""
+        call.only("GET")
+        call.unknown("version")
         wanted = await self._filter(call)
         cursor = await self.feed.begin(self._since(call, "version"))
         return self._stream(call, cursor, wanted, None)
@@ -87,7 +89,9 @@ class Feeds:
             "events": [cloud_event(event, self.log_id) for event in page.events],
         }
         return answer(
-            told, headers={"X-Log-Position": str(page.cursor.position), "Cache-Control": "no-store"}
+            told,
+            headers={"X-Log-Position": str(page.cursor.position), "Cache-Control": "no-store"},
+            fhir=False,
         )
 
     def _stream(self, call: Call, cursor: Cursor, wanted: Filter, frame: Frame | None) -> Streamed:

@@ -12,14 +12,13 @@ from eventstore.errors import Malformed, NotAllowed, NotFound, NotSupported
 from eventstore.event import Event
 from eventstore.log.base import Span
 from eventstore.server import bundles, resources
-from eventstore.server.call import Answer, Call, answer
+from eventstore.server.call import Answer, Call, answer, ignored_header
 from eventstore.server.negotiation import instant
 from projections.history import HISTORY_DEFAULT, HISTORY_MAX, HistoryQuery, history
 from projections.query import PAGE_DEFAULT, PAGE_MAX, PageQuery, page
 
 CHANGES_DEFAULT = 1000
 CHANGES_MAX = 10_000
-COMMON = ("_format", "_pretty")
 
 
 async def type_(call: Call) -> Answer:
@@ -39,7 +38,7 @@ async def type_(call: Call) -> Answer:
 async def _list(call: Call) -> Answer:
     type = call.route.type
     await call.store.kind(type)
-    ignored = _unknown(call, ("_count", "_after"))
+    ignored = call.unknown("_count", "_after")
     count = call.count(PAGE_DEFAULT, PAGE_MAX)
     found = await page(call.store.log, PageQuery(type, call.query.get("_after", ""), count))
     asked = {name: value for name, value in call.query.items() if name not in ignored}
@@ -50,8 +49,8 @@ async def _list(call: Call) -> Answer:
 
 async def history_(call: Call) -> Answer:
     """`/_history`, `/T/_history` and `/T/id/_history`."""
-    _get_only(call, "a history")
-    ignored = _unknown(call, ("_count", "_until", "_since"))
+    call.only("GET", "HEAD")
+    ignored = call.unknown("_count", "_until", "_since")
     count = call.count(HISTORY_DEFAULT, HISTORY_MAX)
     after = 0
     if "_since" in call.query:
@@ -62,7 +61,7 @@ async def history_(call: Call) -> Answer:
     links = _history_links(call, found.next, count, ignored)
     bodies = {} if call.strict else await _last_bodies(call, found.events)
     bundle = bundles.history_bundle(found, call.base_url, links, bodies)
-    return answer(bundle, headers=_ignored_header(ignored))
+    return answer(bundle, headers=ignored_header(ignored))
 
 
 def _history_links(call: Call, next: int | None, count: int, ignored: list[str]) -> list[dict[str, str]]:
@@ -77,14 +76,15 @@ def _history_links(call: Call, next: int | None, count: int, ignored: list[str])
 
 async def changes(call: Call) -> Answer:
     """Polling `/$changes`, `/T/$changes` and `/T/id/$changes`: what came after a version, oldest first."""
-    _get_only(call, "$changes")
-    _unknown(call, ("version", "_count"))
+    call.only("GET", "HEAD")
+    ignored = call.unknown("version", "_count")
     type, id = call.route.type or None, call.route.id or None
     version = call.position("version")
     tip = (await call.store.log.tip()).position
     if version is None:
         await _known(call, await call.store.log.events(Span(0, None, type, id, limit=1)))
-        return answer({"version": tip}, headers={"X-Log-Position": str(tip)})
+        headers = {"X-Log-Position": str(tip), **ignored_header(ignored)}
+        return answer({"version": tip}, headers=headers, fhir=False)
     if version > tip:
         raise Malformed(f"version={version} is in the future: the log is at {tip}", code="value")
     count = max(1, call.count(CHANGES_DEFAULT, CHANGES_MAX))
@@ -93,15 +93,16 @@ async def changes(call: Call) -> Answer:
         await _known(call, await call.store.log.events(Span(0, None, type, id, limit=1)))
         return Answer(304, None, {"X-Log-Position": str(tip)})
     until = events[count - 1].position if len(events) > count else tip
-    return await _changes(call, events[:count], until)
+    return await _changes(call, events[:count], until, ignored)
 
 
-async def _changes(call: Call, events: Sequence[Event], until: int) -> Answer:
+async def _changes(call: Call, events: Sequence[Event], until: int, ignored: list[str]) -> Answer:
     bodies = await _last_bodies(call, events)
     told: list[dict[str, Any]] = [
         {"event": event.action, "resource": msgspec.Raw(bundles.body_of(event, bodies))} for event in events
     ]
-    return answer({"version": until, "changes": told}, headers={"X-Log-Position": str(until)})
+    headers = {"X-Log-Position": str(until), **ignored_header(ignored)}
+    return answer({"version": until, "changes": told}, headers=headers, fhir=False)
 
 
 async def _known(call: Call, events: Iterable[Event]) -> None:
@@ -116,26 +117,3 @@ async def _last_bodies(call: Call, events: Sequence[Event]) -> dict[int, Previou
     """For each delete among the events, the body before it."""
     wanted = [(event.type, event.id, event.position) for event in events if event.data is None]
     return await call.store.log.before(wanted, bodies=True) if wanted else {}
-
-
-def _unknown(call: Call, known: tuple[str, ...]) -> list[str]:
-    """The parameters that are not known. Raises Malformed when the client wants to be told so."""
-    names = [name for name in call.query if name not in known and name not in COMMON]
-    if names and call.prefer.strict:
-        raise Malformed(
-            f"unknown parameters: {', '.join(names)} (Prefer: handling=strict)", code="not-supported"
-        )
-    return names
-
-
-def _ignored_header(names: list[str]) -> dict[str, str]:
-    """A history bundle has no place for an outcome, so a header names what was ignored."""
-    safe = ", ".join(
-        "".join(letter for letter in name if letter.isascii() and letter.isprintable()) for name in names
-    )
-    return {"X-Quire-Ignored": safe} if names else {}
-
-
-def _get_only(call: Call, what: str) -> None:
-    if call.request.method not in ("GET", "HEAD"):
-        raise NotAllowed(f"{call.request.method} on {what}", ("GET", "HEAD"))

@@ -52,6 +52,7 @@ class Metrics(Collector):
 
     async def answer(self, call: Call) -> Answer:
         """`GET /metrics`."""
+        call.only("GET", "HEAD")
         pressure = await self._store.log.pressure()
         self._wal_bytes, self._writable = pressure.wal_bytes, not pressure.problem
         return Answer(200, generate_latest(self._registry), content_type=METRICS_TYPE)

@@ -53,7 +53,10 @@ class Front:
         given = request.headers.get("X-Request-Id")
         request_id = given if given is not None and _REQUEST_ID.match(given) else str(uuid7())
         call = Call(
-            request, Route("", "/fhir" if request.path.startswith("/fhir") else ""), self._store, request_id
+            request,
+            Route("", "/fhir" if f"{request.path}/".startswith("/fhir/") else ""),
+            self._store,
+            request_id,
         )
         try:
             told = await self._answer(call)
@@ -146,6 +149,6 @@ def _response(call: Call, told: Answer) -> web.Response:
     body = told.body
     if call.format == "yaml" and not told.content_type:
         body = from_json(body)
-    kind = told.content_type or CONTENT_TYPES[call.format][call.route.base]
+    kind = told.content_type or CONTENT_TYPES[call.format][call.route.base if told.fhir else ""]
     headers["Content-Type"] = f"{kind}; charset=utf-8"
     return web.Response(status=told.status, body=body, headers=headers)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from eventstore import __version__
-from eventstore.errors import Malformed, NotAllowed, NotSupported
+from eventstore.errors import Malformed, NotSupported
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
 from projections.views import view_name
@@ -17,7 +17,7 @@ Scalar = str | int | float | bool | None
 
 async def sql(call: Call) -> Answer:
     """`POST /$sql`: a SELECT over the views of types, as a string or `[statement, parameter, ...]`."""
-    _only(call, "POST")
+    call.only("POST")
     asked = (await call.document()).value
     statement, *parameters = asked if isinstance(asked, list) and asked else [asked]
     if not isinstance(statement, str):
@@ -26,7 +26,7 @@ async def sql(call: Call) -> Answer:
         if not isinstance(parameter, Scalar):
             raise Malformed("a parameter is a string, number, boolean or null", path=(index,))
     views = [name for type in call.store.registry.names() for name in _views(type)]
-    return answer(await call.store.log.select(statement, parameters, views))
+    return answer(await call.store.log.select(statement, parameters, views), fhir=False)
 
 
 def _views(type: str) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def _views(type: str) -> tuple[str, str]:
 
 async def json_schema(call: Call) -> Answer:
     """`GET /$json-schema?path=definitions.T`, or without a path the whole document."""
-    _only(call, "GET", "HEAD")
+    call.only("GET", "HEAD")
     path = _schema_path(call.query.get("path", ""))
     if (
         path[:1] == ["definitions"]
@@ -43,7 +43,7 @@ async def json_schema(call: Call) -> Answer:
         and path[1] not in call.store.registry.schema_at(["definitions"])
     ):
         await call.store.kind(path[1])
-    return answer({"path": path, "schema": call.store.registry.schema_at(path)})
+    return answer({"path": path, "schema": call.store.registry.schema_at(path)}, fhir=False)
 
 
 def _schema_path(text: str) -> list[str]:
@@ -54,7 +54,7 @@ def _schema_path(text: str) -> list[str]:
 
 async def import_(call: Call) -> Answer:
     """`POST /$import`: NDJSON in, for each line one line of what became of it."""
-    _only(call, "POST")
+    call.only("POST")
     lines = (await call.body()).split(b"\n")
     define_open = call.query.get("define-open") == "true"
     outcomes = await import_lines(call.store, lines, define_open=define_open, context=call.context())
@@ -64,13 +64,13 @@ async def import_(call: Call) -> Answer:
 
 async def health(call: Call) -> Answer:
     """Whether the process lives."""
-    _only(call, "GET", "HEAD")
-    return answer({"status": "pass", "version": __version__})
+    call.only("GET", "HEAD")
+    return answer({"status": "pass", "version": __version__}, fhir=False)
 
 
 async def ready(call: Call) -> Answer:
     """Whether it accepts writes, and why not."""
-    _only(call, "GET", "HEAD")
+    call.only("GET", "HEAD")
     pressure = await call.store.log.pressure()
     told: dict[str, Any] = {
         "status": "fail" if pressure.problem else "pass",
@@ -79,14 +79,14 @@ async def ready(call: Call) -> Answer:
     }
     if pressure.problem:
         told["output"] = pressure.problem
-    return answer(told, 503 if pressure.problem else 200)
+    return answer(told, 503 if pressure.problem else 200, fhir=False)
 
 
 async def root(call: Call) -> Answer:
     """What this server is; a bundle posted here comes with a later version."""
     if call.request.method in ("POST", "PUT"):
         raise NotSupported("bundles are not built yet; send each resource to its own URL")
-    _only(call, "GET", "HEAD")
+    call.only("GET", "HEAD")
     return answer(
         {
             "name": "quire",
@@ -95,14 +95,10 @@ async def root(call: Call) -> Answer:
             "log": call.store.log.id,
             "position": call.store.position,
             "types": call.store.registry.names(),
-        }
+        },
+        fhir=False,
     )
 
 
 async def search(call: Call) -> Answer:
     raise NotSupported("search parameters are not built yet; GET the type to list it")
-
-
-def _only(call: Call, *methods: str) -> None:
-    if call.request.method not in methods:
-        raise NotAllowed(f"{call.request.method} on {call.request.path}", methods)

@@ -1,4 +1,4 @@
-"""Errors as clients see them: one status for each class, one OperationOutcome shape (DESIGN section 3)."""
+"""Errors as clients see them: one status for each class, one OperationOutcome shape."""
 
 from __future__ import annotations
 

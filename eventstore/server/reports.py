@@ -37,6 +37,8 @@ class Verified(msgspec.Struct, frozen=True, rename="camel"):
     seconds: float
     events_per_second: int
     against: list[str]
+    structure_checked: bool
+    """Not when that takes longer than a read may."""
     fault_count: int
     faults: list[Fault]
     """The first of them: in the log by position, then in what reads answer from."""
@@ -48,7 +50,7 @@ async def verified(log: SQLiteLog, against: Sequence[Tip], progress: Callable[[i
     report = await verify(log, against=against, progress=progress)
     rest = await check(log, report, lambda done: progress(report.tip.position + done))
     seconds = time.perf_counter() - started
-    faults = [*in_order(report.faults), *in_order(rest)]
+    faults = [*in_order(report.faults), *in_order(rest.faults)]
     return Verified(
         log=log.id,
         tip=str(report.tip),
@@ -58,7 +60,8 @@ async def verified(log: SQLiteLog, against: Sequence[Tip], progress: Callable[[i
         seconds=round(seconds, 3),
         events_per_second=round(report.events / seconds),
         against=[str(tip) for tip in against],
-        fault_count=report.faults.count + rest.count,
+        structure_checked=rest.structure,
+        fault_count=report.faults.count + rest.faults.count,
         faults=faults[:FAULTS_LISTED_MAX],
     )
 

@@ -10,7 +10,7 @@ from eventstore.body import Document, exact, read, write
 from eventstore.command import Accepted, Command, Method, Patch
 from eventstore.errors import Invalid, Issue, Malformed, NotAllowed, NotSupported
 from eventstore.event import Event
-from eventstore.server.call import Answer, Call, answer
+from eventstore.server.call import Answer, Call, answer, ignored_header
 from eventstore.server.negotiation import (
     JSON_PATCH,
     MERGE_PATCH,
@@ -46,8 +46,7 @@ async def resource(call: Call) -> Answer:
 
 async def version(call: Call) -> Answer:
     """`/T/id/_history/v`."""
-    if call.request.method not in ("GET", "HEAD"):
-        raise NotAllowed(f"{call.request.method} on a version", ("GET", "HEAD"))
+    call.only("GET", "HEAD")
     return _stored(call, await call.store.version(call.route.type, call.route.id, call.route.version))
 
 
@@ -86,6 +85,8 @@ async def _read(call: Call) -> Answer:
 def _stored(call: Call, event: Event) -> Answer:
     etag = f'W/"{event.position}"'
     headers = {"ETag": etag, "Last-Modified": http_date(event.at)}
+    if call.query:
+        headers |= ignored_header(call.unknown())
     if not_modified(call.header("If-None-Match"), event.position):
         return Answer(304, None, headers)
     return Answer(200, event.data, headers)

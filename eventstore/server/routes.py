@@ -11,7 +11,6 @@ from eventstore.errors import Malformed, NotFound
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 POSITION = re.compile(r"[1-9][0-9]{0,17}\Z")
-URL_BYTES_MAX = 8190
 
 ROOT = {
     "health": "health",

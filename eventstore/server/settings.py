@@ -13,7 +13,7 @@ from eventstore.errors import Invalid
 
 BODY_BYTES_MAX = RESOURCE_BYTES_MAX
 YAML_BYTES_MAX = 1024 * 1024
-"""YAML takes a hundred times longer to read than JSON, and holds up everyone while it is read."""
+"""YAML takes far longer to read than JSON, and holds up everyone while it is read."""
 BODY_SECONDS_MAX = 30.0
 SEND_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 3.0

@@ -13,7 +13,7 @@ from typing import Protocol
 import aiohttp
 import msgspec
 
-from eventstore.errors import QuireError, Throttled, Unavailable
+from eventstore.errors import Invalid, QuireError, Throttled, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.lock import holder
 from eventstore.server.app import open_store
@@ -65,22 +65,34 @@ class _Server:
         self._session = session
         self._base = url.rstrip("/")
         self._url = f"{self._base}/$import{'?define-open=true' if define_open else ''}"
+        self._answered = False
 
     async def send(self, lines: Sequence[bytes]) -> list[Imported]:
+        status, retry_after, body = await self._post(b"\n".join(lines))
+        if status in (429, 503):
+            raise Throttled(_told(body), int(retry_after) if retry_after.isdigit() else 0)
+        if status != 200:
+            raise QuireError(f"{self._base} answered {status}: {_told(body)}")
         try:
-            async with self._session.post(self._url, data=b"\n".join(lines)) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._base} does not answer: {error or type(error).__name__}") from error
-        if response.status in (429, 503):
-            after = response.headers.get("Retry-After", "")
-            raise Throttled(_told(body), int(after) if after.isdigit() else 0)
-        if response.status != 200:
-            raise QuireError(f"{self._base} answered {response.status}: {_told(body)}")
-        answers = _decode_answers(body)
+            answers = _decode_answers(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise QuireError(f"{self._base} is no Quire: it answered {_told(body)}") from None
         if len(answers) != len(lines):
             raise QuireError(f"{self._base} answered {len(answers)} lines for {len(lines)}")
         return answers
+
+    async def _post(self, body: bytes) -> tuple[int, str, bytes]:
+        """Raises Unavailable when a server that did answer does not any more."""
+        try:
+            async with self._session.post(self._url, data=body) as response:
+                answer = response.status, response.headers.get("Retry-After", ""), await response.read()
+        except aiohttp.InvalidURL:
+            raise Invalid(f"{self._base[:200]} is no URL of a server") from None
+        except (aiohttp.ClientError, OSError) as error:
+            kind = Unavailable if self._answered else QuireError
+            raise kind(f"{self._base} does not answer: {error or type(error).__name__}") from error
+        self._answered = True
+        return answer
 
 
 _decode_answers = msgspec.json.Decoder(Imported).decode_lines

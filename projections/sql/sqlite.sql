@@ -63,6 +63,9 @@ SELECT CAST(t.type AS BLOB), t.live, t.events,
     (SELECT max(position) FROM quire_event AS e WHERE e.type = t.type)
 FROM quire_total AS t ORDER BY t.type
 
+-- name: check_structure
+PRAGMA quick_check(20)
+
 -- name: check_last
 -- ?1 a type
 SELECT max(position) FROM quire_event WHERE type = ?1

@@ -1,4 +1,4 @@
-"""Bad input: each has its status and message, and leaves no event (DESIGN section 3)."""
+"""Bad input: each has its status and message, and leaves no event."""
 
 from __future__ import annotations
 

@@ -197,5 +197,11 @@ async def test_the_server_stops_while_clients_follow(client: Client) -> None:
     response.close()
 
 
+async def test_head_opens_no_stream(filled: Client) -> None:
+    reply = await filled.request("HEAD", "/_changes", Accept="text/event-stream")
+    assert (reply.status, reply.data) == (200, b"")
+    assert "quire_feed_clients 0.0" in (await filled.get("/metrics")).data.decode()
+
+
 async def test_other_routes_have_no_stream(filled: Client) -> None:
     assert (await filled.get("/UserSetting", Accept="text/event-stream")).status == 406

@@ -1,4 +1,4 @@
-"""Create, read, update, patch, delete, list, history and changes as DESIGN section 3 has them."""
+"""Create, read, update, patch, delete, list, history and changes as docs/reference/http.md has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The named guarantees of DESIGN section 7, each one checker over what clients were told and what the log holds."""
+"""The named guarantees each one checker over what clients were told and what the log holds."""
 
 from __future__ import annotations
 

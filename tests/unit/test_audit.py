@@ -14,13 +14,16 @@ import pytest
 from eventstore.audit import Fault, in_order, next_size, read_tip, verify
 from eventstore.body import read
 from eventstore.command import Command, Method
+from eventstore.epoch import begin_epoch
 from eventstore.errors import Malformed, Unavailable
 from eventstore.event import Header, Tip, seal
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.server.app import open_store
 from eventstore.server.settings import Settings
+from eventstore.server.times import now
 from eventstore.store import Store
 from projections.check import check
+from projections.engine import Engine
 
 CHANGED = 7
 """The event that most tests change: an update of Thing/r1 that is not its last."""
@@ -84,7 +87,7 @@ async def faults(directory: Path, against: Sequence[Tip] = ()) -> list[Fault]:
         rest = await check(log, report)
     finally:
         await log.close()
-    return [*in_order(report.faults), *in_order(rest)]
+    return [*in_order(report.faults), *in_order(rest.faults)]
 
 
 async def the_fault(directory: Path, against: Sequence[Tip] = ()) -> Fault:
@@ -98,7 +101,7 @@ async def test_finds_nothing_in_a_log_that_nobody_touched(directory: Path) -> No
     report = await verify(log, against=[Tip(0, "", log.genesis), await log.tip()], progress=done.append)
     rest = await check(log, report, done.append)
     await log.close()
-    assert (report.faults.listed, rest.listed) == ([], [])
+    assert (report.faults.listed, rest.faults.listed) == ([], [])
     assert (report.events, report.tip.position) == (LAST, LAST)
     assert {type: (count.events, count.live) for type, count in report.types.items()} == {
         "Entity": (2, 2), "Attribute": (1, 1), "Thing": (12, 2), "Other": (1, 1),
@@ -390,6 +393,24 @@ async def test_finds_another_history_with_a_saved_tip(directory: Path) -> None:
     fault = await the_fault(directory, [saved])
     assert fault.position == LAST
     assert f"another history: the hash was {saved.hash.hex()}" in fault.what
+
+
+async def begin(directory: Path, seen: int) -> None:
+    async with open_store(Settings(data=directory)) as store:
+        await begin_epoch(store.log, seen, Engine(store.log).project, now(), b"s" * 16, "restored")
+
+
+async def test_the_hole_before_an_epoch_is_no_fault(directory: Path) -> None:
+    await begin(directory, LAST + 20)
+    async with open_store(Settings(data=directory)) as store:
+        await submit(store, "PUT", "Thing", "r1", name="after")
+    assert await faults(directory) == []
+    saved = Tip(LAST + 10, "", b"x" * 32)
+    fault = await the_fault(directory, [saved])
+    assert fault.position == LAST + 21
+    assert "another history" in fault.what
+    change(directory, f"DELETE FROM quire_event WHERE position = {LAST}")
+    assert (await faults(directory))[0] == Fault(LAST, f"the event at {LAST} is missing")
 
 
 async def test_a_tip_of_another_log_is_told(directory: Path) -> None:
