@@ -118,7 +118,9 @@ async def _structure(log: EventLog, faults: Faults) -> bool:
         rows = [(str(error),)]
     for (said,) in rows:
         if said != "ok":
-            faults.add(0, f"the file does not hold together, restore it from a copy: {said}")
+            faults.add(
+                0, f"the file does not hold together, restore it from a copy: {' '.join(said.split())}"
+            )
     return True
 
 

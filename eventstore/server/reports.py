@@ -72,14 +72,17 @@ def verified_text(found: Verified) -> str:
     lines = [
         f"{seen} checked in {found.seconds:.1f} s ({found.events_per_second:,} events/s):",
         "  positions, headers, columns, salts, digests, the chain, times, transactions, definitions, bodies,",
-        "  actions, the log's indexes, the current version of each resource, the totals",
+        "  actions, the log's indexes, the current version of each resource, the totals, "
+        + (
+            "the file's pages" if found.structure_checked else "not the file's pages (it would take too long)"
+        ),
         *(f"  and against the saved tip {tip}" for tip in found.against),
         f"tip {found.tip}",
     ]
     if not found.fault_count:
         return "\n".join((*lines, "no faults"))
     shown = "" if found.fault_count == len(found.faults) else f", the first {len(found.faults)} of them"
-    lines.append(f"{found.fault_count} faults{shown}:")
+    lines.append(f"{found.fault_count} fault{'s' if found.fault_count > 1 else ''}{shown}:")
     lines += [
         f"  {f'position {fault.position}' if fault.position else 'the log'}: {fault.what}"
         for fault in found.faults

@@ -499,7 +499,7 @@ async def test_verify_names_the_position_of_what_was_changed(directory: Path) ->
     )
     told = quire("verify", "--data", directory)
     assert told.code == 1
-    assert "1 faults:\n  position 43: the digest is not that of salt, data and context" in told.text
+    assert "1 fault:\n  position 43: the digest is not that of salt, data and context" in told.text
     faults = quire("verify", "--data", directory, "--json").json
     assert (faults["faultCount"], faults["faults"][0]["position"]) == (1, 43)
 

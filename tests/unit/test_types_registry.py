@@ -82,10 +82,8 @@ class TestNames:
     )  # fmt: skip
     def test_bad(self, name: str) -> None:
         definitions = Definitions()
-        value = {"resourceType": "Entity", "id": name, "type": "resource"}
-        registry = definitions.registry.apply(1, "Entity", name, value)
         with pytest.raises(Invalid) as refused:
-            registry.prove("Entity", name, value)
+            definitions.entity(name)
         assert refused.value.issues[0].path == ("id",)
 
     @pytest.mark.parametrize("name", ["string", "Coding", "Extension", "Entity", "Attribute", "Element"])
