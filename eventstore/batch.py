@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
@@ -36,6 +38,17 @@ def admit(kind: CompiledType, document: Document, id: str, short_references: boo
     if issues:
         raise Invalid(issues)
     return document, body
+
+
+def may_retire(command: Command) -> bool:
+    """Whether the command may end a type: only then its resources are counted. A patch, when it says `type`."""
+    if command.type != "Entity":
+        return False
+    if command.document is not None:
+        return bool(command.document.value.get("type") != "resource")
+    if command.patch is None:
+        return True
+    return b'"type"' in write(command.patch.operations) or command.patch.format == "json-patch"
 
 
 class Batch:
@@ -72,22 +85,19 @@ class Batch:
         decision = decide(command, previous)
         if decision == "unchanged":
             return Accepted("unchanged", None, self._at, None)
-        document, body = (None, None) if decision == "deleted" else self._resource(command, kind, previous)
+        if command.patch is not None and previous is not None and previous.data is not None:
+            command = _resolved(command, previous.data)
+            if command.document is None:
+                return Accepted("unchanged", previous.position, previous.at, previous.data)
+        document, body = (None, None) if decision == "deleted" else self._resource(command, kind)
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
         if command.type in DEFINITION_TYPES:
             self._define(command, document)
         return self._event(command, decision, kind, body, previous, transaction)
 
-    def _resource(
-        self, command: Command, kind: CompiledType, previous: Previous | None
-    ) -> tuple[Document, Body]:
-        """What is to be stored: as it was checked already, or made and checked now."""
-        if command.patch is not None:
-            assert previous is not None
-            assert previous.data is not None
-            document = _document(command, patched(command.patch, previous.data))
-            return admit(kind, document, command.id, command.short_references)
+    def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body]:
+        """What is to be stored: as it was checked already, or checked now."""
         assert command.document is not None
         if command.body is not None and command.checked == kind.position:
             return command.document, command.body
@@ -108,7 +118,7 @@ class Batch:
             not change.was_live for change in self._changes_of(type) if change.event.action != "deleted"
         )
         went = sum(change.event.action == "deleted" for change in self._changes_of(type))
-        return self._stored_live.get(type, 0) + came - went > 0
+        return type not in self._stored_live or self._stored_live[type] + came - went > 0
 
     def _changes_of(self, type: str) -> list[Change]:
         return [change for change in self.changes if change.event.type == type]
@@ -135,8 +145,19 @@ class Batch:
         return Accepted(decision, position, self._at, data)
 
 
+def _resolved(command: Command, stored: bytes) -> Command:
+    """The command with the patched resource as its document; with none when the patch changes nothing.
+
+    Raises Invalid when the patch changes what a resource is.
+    """
+    assert command.patch is not None
+    value = patched(command.patch, stored)
+    if write(value) == write(exact(stored)):
+        return command
+    return msgspec.structs.replace(command, document=_document(command, value))
+
+
 def _document(command: Command, value: Any) -> Document:
-    """The patched value as a document. Raises Invalid when the patch changed what a resource is."""
     if not isinstance(value, dict):
         raise Invalid("the patched resource is not an object")
     for key, right in (("resourceType", command.type), ("id", command.id)):

@@ -9,9 +9,10 @@ from typing import Any, NoReturn, Self
 
 import msgspec
 
-from eventstore.errors import Malformed, Path
+from eventstore.errors import Malformed, Path, TooLarge
 
 RESOURCE_BYTES_MAX = 8 * 1024 * 1024
+MAX_VALUES = 250_000
 MAX_DEPTH_LEVELS = 128
 """Objects and arrays inside one another. It also bounds every recursion over a body."""
 
@@ -68,6 +69,7 @@ def read(data: bytes) -> Document:
     """Parse a body. Raises Malformed, saying what is wrong and where, for what no backend should be asked to hold."""
     try:
         compact = msgspec.json.format(data, indent=-1)
+        _refuse_many(compact)
         value = _decode(data)
         canonical = _encode(value) == compact  # so no key stands twice: a dict has each once
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -75,6 +77,19 @@ def read(data: bytes) -> Document:
     if canonical and not _is_notable(compact) and not _is_deep(compact, value):
         return Document(value, compact)
     return _read_with_care(compact, value)
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+def _refuse_many(compact: bytes) -> None:
+    """Raise TooLarge for more values than can be looked at without holding up everybody else."""
+    if _separators(compact) > MAX_VALUES and _separators(_STRING.sub(b"", compact)) > MAX_VALUES:
+        raise TooLarge(f"the body holds more than {MAX_VALUES} values: split it")
+
+
+def _separators(compact: bytes) -> int:
+    return compact.count(b",") + compact.count(b"[") + compact.count(b"{")
 
 
 _ANY_DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -289,8 +304,11 @@ _encode_exact = msgspec.json.Encoder(enc_hook=_raw_digits).encode
 
 
 def write(value: Any) -> bytes:
-    """The compact JSON of what `exact` gave, digits as they were."""
-    return _encode_exact(value)
+    """The compact JSON of what `exact` gave, digits as they were. Raises Malformed when it is too deep."""
+    try:
+        return _encode_exact(value)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

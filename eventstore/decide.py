@@ -97,6 +97,8 @@ def _operated(operation: Any, value: Any) -> Any:
         raise Malformed(f"not a JSON Patch: {str(error)[:200]}") from error
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
         raise Invalid(f"the JSON Patch does not apply: {str(error)[:200]}") from error
+    except RecursionError:
+        raise Malformed("the JSON Patch makes the resource too deep") from None
     except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
         raise Malformed(f"not a JSON Patch: {str(error)[:200]}") from error
 

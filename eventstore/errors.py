@@ -66,6 +66,12 @@ class Invalid(QuireError):
     code = "value"
 
 
+class Forbidden(QuireError):
+    """Who asks may not, or may not ask from there."""
+
+    code = "forbidden"
+
+
 class NotFound(QuireError):
     """No such type, resource or version."""
 

@@ -81,9 +81,9 @@ _encode = msgspec.json.Encoder().encode
 _decode_header = msgspec.json.Decoder(Header).decode
 
 
-def genesis(log_id: str, fhir_version: str) -> bytes:
-    """The hash before position 1: it binds the chain to this log and its FHIR version."""
-    return sha256(f"quire {log_id} {fhir_version}".encode()).digest()
+def genesis(log_id: str, fhir_version: str, created: str) -> bytes:
+    """The hash before position 1: it binds the chain to this log, its FHIR version and when it was made."""
+    return sha256(f"quire {log_id} {fhir_version} {created}".encode()).digest()
 
 
 def digest_of(salt: bytes, data: bytes | None, context: bytes) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 
 from eventstore.errors import Diverged, Malformed
 from eventstore.event import Event, Position
-from eventstore.log.base import EventLog, Span
+from eventstore.log.base import EventLog, Span, bytes_of
 
 TAIL_EVENTS = 10_000
 TAIL_BYTES_MAX = 64 * 1024 * 1024
@@ -140,17 +140,18 @@ class Feed:
             looked_at, found = near, [event for event in near if wanted.matches(event)]
             return Page(found, _after(looked_at, after))
         if wanted == EVERYTHING:
-            found = _within_bytes(await self._log.events(Span(after.position, limit=limit)))
+            found = await self._log.events(Span(after.position, limit=limit, bytes_max=PAGE_BYTES_MAX))
             return Page(found, _after(found, after))
         return await self._filtered_page(after, wanted, limit)
 
     async def _filtered_page(self, after: Cursor, wanted: Filter, limit: int) -> Page:
         """By the log's own index; when nothing more matches, the cursor is at the tip that was seen before."""
         tip = await self._log.tip()
-        span = Span(after.position, tip.position, wanted.type, wanted.id, limit=limit)
-        everything = await self._log.events(span)
-        found = _within_bytes(everything)
-        if len(found) < len(everything) or len(everything) == limit:
+        span = Span(
+            after.position, tip.position, wanted.type, wanted.id, limit=limit, bytes_max=PAGE_BYTES_MAX
+        )
+        found = await self._log.events(span)
+        if len(found) == limit or bytes_of(found) >= PAGE_BYTES_MAX:
             return Page(found, _after(found, after))
         return Page(found, Cursor.of(tip.position, tip.hash) if tip.position > after.position else after)
 

@@ -9,6 +9,7 @@ from eventstore.event import Event, Position
 from eventstore.log.base import EventLog, Span
 
 CHUNK_EVENTS = 1000
+CHUNK_BYTES = 16 * 1024 * 1024
 
 Handle = Callable[[Position, Sequence[Event]], Awaitable[Position]]
 """Takes the checkpoint and the events after it; does its work and answers the new checkpoint."""
@@ -29,8 +30,11 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Hand on everything there is now."""
-        while events := await self._log.events(Span(self.position, limit=CHUNK_EVENTS)):
+        while events := await self._log.events(self._next()):
             self.position = await self._handle(self.position, events)
+
+    def _next(self) -> Span:
+        return Span(self.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
 
     def start(self) -> None:
         """Go on in the background until `stop`."""

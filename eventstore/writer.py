@@ -11,7 +11,7 @@ from time import perf_counter
 
 import msgspec
 
-from eventstore.batch import Batch
+from eventstore.batch import Batch, may_retire
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Tip
@@ -242,8 +242,8 @@ def _keys(commands: Sequence[Command]) -> dict[Key, bool]:
 
 
 def _counts(commands: Sequence[Command]) -> dict[str, int]:
-    """Types whose definition is touched: count their resources, further than the batch can delete."""
-    return {command.id: len(commands) + 1 for command in commands if command.type == "Entity"}
+    """Types that may be retired: count their resources, further than the batch can delete."""
+    return {command.id: len(commands) + 1 for command in commands if may_retire(command)}
 
 
 def _salt() -> bytes:

@@ -12,6 +12,8 @@ from eventstore.log.sql import queries
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
+PAGE_BYTES_MAX = 16 * 1024 * 1024
+"""A page ends early after so many bytes of bodies; the next begins where it ended."""
 
 _SQL = {"sqlite": queries("projections.sql", "sqlite")}
 
@@ -42,9 +44,11 @@ async def page(log: EventLog, query: PageQuery) -> Page:
     sql = _SQL[log.dialect]
     asked: Query = (sql["page"], (query.type, query.after, query.count + 1))
     started = time.perf_counter()
-    rows, totals, tip = await log.rows(asked, (sql["totals"], (query.type,)), (sql["tip"], ()))
+    rows, totals, tip = await log.rows(
+        asked, (sql["totals"], (query.type,)), (sql["tip"], ()), bytes_max=PAGE_BYTES_MAX
+    )
     seconds = time.perf_counter() - started
-    more = len(rows) > query.count
+    more = len(rows) > query.count or sum(len(row[1]) for row in rows) >= PAGE_BYTES_MAX
     rows = rows[: query.count]
     return Page(
         resources=[row[1] for row in rows],
@@ -57,7 +61,8 @@ async def page(log: EventLog, query: PageQuery) -> Page:
     )
 
 
-async def totals(log: EventLog, type: str) -> tuple[int, int]:
-    """How many live resources of a type there are, and how many events it had."""
-    (rows,) = await log.rows((_SQL[log.dialect]["totals"], (type,)))
+async def totals(log: EventLog, type: str | None) -> tuple[int, int]:
+    """How many live resources of a type, or of all, there are, and how many events there were."""
+    sql = _SQL[log.dialect]
+    (rows,) = await log.rows((sql["totals"], (type,)) if type is not None else (sql["totals_of_all"], ()))
     return (rows[0][0], rows[0][1]) if rows else (0, 0)

@@ -45,6 +45,17 @@ class Span(msgspec.Struct, frozen=True):
     id: str | None = None
     newest_first: bool = False
     limit: int = 1000
+    bytes_max: int | None = None
+    """Where to end by weight (`bytes_of`), the event that reaches it included; None: whatever they weigh."""
+
+
+def bytes_of(events: Sequence[Event]) -> int:
+    """What events weigh against `Span.bytes_max`: all their bytes."""
+    return sum(
+        len(part or b"")
+        for event in events
+        for part in (event.header, event.data, event.context, event.salt, event.digest, event.hash)
+    )
 
 
 class Hole(NamedTuple):
@@ -128,12 +139,18 @@ class EventLog(Protocol):
         """The positions that no event has, because an epoch was begun after them; oldest first."""
         ...
 
-    async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:
-        """Run the read side's queries on one snapshot, in a short transaction; the rows of each."""
+    async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
+        """Run the read side's queries on one snapshot, in a short transaction; the rows of each.
+
+        With `bytes_max` the rows of a query end with the one whose bytes values reach it.
+        """
         ...
 
-    async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> list[dict[str, Any]]:
-        """Run a stranger's SELECT over the named views only. Raises Invalid or Malformed with the reason."""
+    async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> bytes:
+        """Run a stranger's SELECT over the named views only; its rows as a JSON array of objects.
+
+        Raises Invalid or Malformed with the reason, TooLarge for one that was cut off, Throttled.
+        """
         ...
 
     async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:

@@ -101,7 +101,7 @@ NAME_FOLLOWS = ("from", "join", "into", "update", "table", ",", ".", "(")
 INNER = ("quire_", "sqlite_", "pragma_")
 
 _TOKEN = re.compile(
-    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|"((?:[^"]|"")*)"|'((?:[^']|'')*)'|`([^`]*)`|\[([^\]]*)\]|(\w+)|([^\s])""",
+    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|"((?:[^"]|"")*)"|'((?:[^']|'')*)'|`([^`]*)(?:`|\Z)|\[([^\]]*)(?:\]|\Z)|(\w+)|([^\s])""",
     re.DOTALL,
 )
 
@@ -110,6 +110,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Make a connection ready for `select`: SQLite sets up its table functions by writing to its own schema."""
     for function in TABLE_FUNCTIONS:
         connection.execute(f"SELECT * FROM {function}('[]')").fetchall()
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA temp_store = FILE")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SQL_VALUE_BYTES_MAX)
     connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, SQL_STATEMENT_BYTES_MAX)
 
@@ -121,6 +123,8 @@ def select(
 
     Raises Malformed for what is not one SELECT, Invalid for what it may not do, TooLarge when cut off.
     """
+    if len(sql) > SQL_STATEMENT_BYTES_MAX:
+        raise TooLarge(f"a statement of {len(sql)} characters; at most {SQL_STATEMENT_BYTES_MAX} are taken")
     names = frozenset(view.lower() for view in views)
     _refuse_names(sql, names)
     denied: list[str] = []
@@ -156,12 +160,17 @@ def _value(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
+def too_slow() -> TooLarge:
+    """What a query is told that was ended."""
+    return TooLarge(f"cut off after {SQL_SECONDS_MAX:g} seconds", code="too-costly")
+
+
 def _reason(error: Exception, denied: list[str]) -> Exception:
     """What to tell of a database error."""
     if denied:
         return Invalid(f"$sql reads the views of types only: {denied[0]} is not allowed", code="forbidden")
     if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-        return TooLarge(f"cut off after {SQL_SECONDS_MAX:g} seconds", code="too-costly")
+        return too_slow()
     if "one statement" in str(error):
         return Malformed("$sql takes one statement")
     return Malformed(f"SQL: {error}")

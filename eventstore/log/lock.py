@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 from eventstore.errors import Unavailable
 
 LOCK_FILE = "quire.lock"
+LOCK_SECONDS_MAX = 0.1
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -28,12 +30,22 @@ class WriterLock:
         """Take it. Raises Unavailable, naming the holder, when another process has it."""
         self._path = directory / LOCK_FILE
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._locked():
             os.close(self._file)
-            raise Unavailable(_taken(directory)) from None
+            raise Unavailable(_taken(directory))
         self.announce("")
+
+    def _locked(self) -> bool:
+        """Try for LOCK_SECONDS_MAX: who only looks who the holder is, has it for a moment."""
+        end = time.monotonic() + LOCK_SECONDS_MAX
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(LOCK_SECONDS_MAX / 20)
 
     def announce(self, url: str) -> None:
         """Write down who holds it, and the base URL under which it can be reached."""

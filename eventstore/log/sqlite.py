@@ -17,11 +17,11 @@ from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
-from eventstore.log import guard
 from eventstore.log import sqlite_run as run
 from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
+from eventstore.log.sqlworker import SqlWorkers
 from eventstore.projection import Rows, Table
 
 LOG_FILE = "log.db"
@@ -47,9 +47,10 @@ class SQLiteLog:
         self.lock = lock
         self.id = ""
         self.fhir_version = ""
+        self.created = ""
         self.genesis = b""
         self._writer: aiosqlite.Connection | None = None
-        self._guarded: aiosqlite.Connection | None = None
+        self._sql = SqlWorkers(path)
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._here: sqlite3.Connection | None = None
         self._held = asyncio.Lock()
@@ -94,14 +95,12 @@ class SQLiteLog:
             await self._call(self._writer, run.migrate, fhir_version or "4.0.1")
         for _ in range(READERS):
             self._readers.put_nowait(await self._connect())
-        self._guarded = await self._connect(mode="ro" if self.lock else "rw")
-        await self._call(self._guarded, guard.prepare)
         self._here = sqlite3.connect(run.uri(self.path, "rw"), uri=True, isolation_level=None)
         run.prepare(self._here, query_only=True)
-        run.check(self._here)
-        found = self._here.execute("SELECT id, fhir_version FROM quire_log").fetchone()
-        self.id, self.fhir_version = found
-        self.genesis = genesis(self.id, self.fhir_version)
+        with _database_errors():
+            run.check(self._here)
+            self.id, self.fhir_version, self.created = run.identity(self._here)
+        self.genesis = genesis(self.id, self.fhir_version, self.created)
         if fhir_version not in ("", self.fhir_version):
             raise Invalid(
                 f"this log is of FHIR {self.fhir_version}, not {fhir_version}; a log has one version"
@@ -118,19 +117,19 @@ class SQLiteLog:
         return connection
 
     async def close(self) -> None:
-        connections = [self._readers.get_nowait() for _ in range(self._readers.qsize())]
+        await self._sql.close()
         if self._here is not None:
             self._here.close()
-        for connection in (*connections, self._guarded):
-            if connection is not None:
-                await connection.close()
+            self._here = None
+        for connection in [self._readers.get_nowait() for _ in range(self._readers.qsize())]:
+            await connection.close()
         if self._writer is not None:
             with suppress(Unavailable, AppendFailed, sqlite3.Error):
                 await self._call(self._writer, run.checkpoint, "TRUNCATE")
             await self._writer.close()
         if self.lock is not None:
             self.lock.release()
-        self._here = self._guarded = self._writer = None
+        self._writer = None
 
     # Writing: take, then append or release.
 
@@ -220,7 +219,7 @@ class SQLiteLog:
     async def events(self, span: Span) -> list[Event]:
         where, parameters = run.conditions(span)
         sql = run.SQL["events"].format(where=where, order="DESC" if span.newest_first else "ASC")
-        (found,) = await self.rows((sql, (*parameters, span.limit)))
+        (found,) = await self.rows((sql, (*parameters, span.limit)), bytes_max=span.bytes_max)
         return [Event(*row) for row in found]
 
     async def count(self, span: Span) -> int:
@@ -243,14 +242,12 @@ class SQLiteLog:
         (found,) = await self.rows((run.SQL["holes"], (EPOCH_TYPE,)))
         return [Hole(*row) for row in found]
 
-    async def rows(self, *queries: Query) -> list[list[tuple[Any, ...]]]:
+    async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
         async with self._reader() as connection:
-            return await self._call(connection, run.fetch, queries)
+            return await self._call(connection, run.fetch, queries, bytes_max)
 
-    async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> list[dict[str, Any]]:
-        if self._guarded is None:
-            raise Unavailable("the log is closed")
-        return await self._call(self._guarded, guard.select, sql, parameters, views)
+    async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> bytes:
+        return await self._sql.select(sql, parameters, views)
 
     def _read_here(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         if self._here is None:
@@ -261,6 +258,8 @@ class SQLiteLog:
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:
         """A reading connection, interrupted when it is kept for too long."""
+        if self._here is None:
+            raise Unavailable("the log is closed")
         connection = await self._readers.get()
         timer = asyncio.get_running_loop().call_later(READ_SECONDS_MAX, connection._conn.interrupt)
         try:
@@ -293,7 +292,9 @@ class SQLiteLog:
         try:
             answer: T = await connection._execute(work)  # type: ignore[no-untyped-call]
         except ValueError as error:
-            raise Unavailable(f"the log is closed: {error}") from error
+            if connection._connection is not None:
+                raise
+            raise Unavailable("the log is closed") from error
         return answer
 
 

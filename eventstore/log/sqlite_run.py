@@ -14,7 +14,7 @@ import msgspec
 
 from eventstore.command import Key
 from eventstore.decide import Previous
-from eventstore.errors import Unavailable
+from eventstore.errors import Corrupt, Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import Query, Span
 from eventstore.log.sql import migrations, queries
@@ -71,12 +71,26 @@ def migrate(connection: sqlite3.Connection, fhir_version: str) -> None:
     for number, script in enumerate(migrations("sqlite")[version:], version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    if connection.execute("SELECT count(*) FROM quire_log").fetchone()[0] == 0:
+    logs, events = connection.execute(
+        "SELECT (SELECT count(*) FROM quire_log), (SELECT count(*) FROM quire_event)"
+    ).fetchone()
+    if logs == 0 and events == 0:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         connection.execute("INSERT INTO quire_log VALUES (?, ?, ?)", (str(uuid4()), fhir_version, now))
 
 
+def identity(connection: sqlite3.Connection) -> tuple[str, str, str]:
+    """The log's id, FHIR version and time of making. Raises Corrupt when its one row is not one."""
+    rows = connection.execute("SELECT id, fhir_version, created FROM quire_log").fetchall()
+    if len(rows) != 1:
+        raise Corrupt(
+            f"the log has {len(rows)} rows that say which log it is, and must have one; restore a backup"
+        )
+    return tuple(rows[0])
+
+
 def begin(connection: sqlite3.Connection, wanted: str, count: Mapping[str, int]) -> tuple[Any, ...]:
+    rollback(connection)
     connection.execute("BEGIN IMMEDIATE")
     with undone_on_error(connection):
         return (
@@ -136,12 +150,28 @@ def rollback(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def fetch(connection: sqlite3.Connection, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
+def fetch(
+    connection: sqlite3.Connection, queries: Sequence[Query], bytes_max: int | None
+) -> list[list[tuple[Any, ...]]]:
     connection.execute("BEGIN")
     try:
-        return [connection.execute(sql, parameters).fetchall() for sql, parameters in queries]
+        cursors = (connection.execute(sql, parameters) for sql, parameters in queries)
+        return [cursor.fetchall() if bytes_max is None else _until(cursor, bytes_max) for cursor in cursors]
     finally:
         rollback(connection)
+
+
+def _until(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
+    """The rows up to the one whose bytes values reach the limit."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in cursor:
+        rows.append(row)
+        size += sum(len(value) for value in row if isinstance(value, bytes))
+        if size >= bytes_max:
+            break
+    cursor.close()
+    return rows
 
 
 def checkpoint(connection: sqlite3.Connection, mode: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -26,10 +26,17 @@ def link(relation: str, url: str, parameters: Mapping[str, str | int]) -> dict[s
 
 
 def searchset(
-    page: Page, type: str, base: str, url: str, asked: Mapping[str, str], count: int, ignored: list[str]
+    page: Page,
+    type: str,
+    base: str,
+    asked: Mapping[str, str],
+    count: int,
+    ignored: list[str],
+    *,
+    strict: bool,
 ) -> dict[str, Any]:
-    """A page of resources. `base` is the base's whole URL, `url` that of the type."""
-    strict = base.endswith("/fhir")
+    """A page of resources. `base` is the base's whole URL."""
+    url = f"{base}/{type}"
     links = [link("self", url, asked)]
     if page.next is not None:
         rest = {name: value for name, value in asked.items() if name not in ("_after", "_count")}
@@ -43,7 +50,7 @@ def searchset(
         for id, data in zip(page.ids, page.resources, strict=True)
     ]
     if ignored:
-        entries.append(_ignored(ignored, base))
+        entries.append(_ignored(ignored, strict=strict))
     bundle: dict[str, Any] = {
         "resourceType": "Bundle",
         "type": "searchset",
@@ -59,20 +66,23 @@ def searchset(
     return bundle
 
 
-def _ignored(names: list[str], base: str) -> dict[str, Any]:
+def _ignored(names: list[str], *, strict: bool) -> dict[str, Any]:
     issues = [
         Issue(f"the parameter {name} is not known and was ignored", code="not-supported", severity="warning")
         for name in names
     ]
-    strict = base.endswith("/fhir")
     return {"resource": outcome(issues, "/fhir" if strict else ""), "search": {"mode": "outcome"}}
 
 
 def history_bundle(
-    page: HistoryPage, base: str, links: list[dict[str, str]], last_bodies: Mapping[int, Previous]
+    page: HistoryPage,
+    base: str,
+    links: list[dict[str, str]],
+    last_bodies: Mapping[int, Previous],
+    *,
+    strict: bool,
 ) -> dict[str, Any]:
     """A page of versions, newest first."""
-    strict = base.endswith("/fhir")
     entry = _history_entry if strict else _history_entry_of_tutorial
     entries = [entry(event, base, last_bodies) for event in page.events]
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "history", "total": page.total, "link": links}
@@ -117,8 +127,3 @@ def body_of(event: Event, last_bodies: Mapping[int, Previous]) -> bytes:
     last = last_bodies.get(event.position)
     stored = last.data if last is not None and last.data is not None else b"{}"
     return splice(read(stored), event.type, event.id).render(event.position, event.at)
-
-
-def at(url: str) -> str:
-    """A URL made of type and id, safe to put in a link."""
-    return quote(url, safe="/:$.-_")

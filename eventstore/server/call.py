@@ -8,19 +8,35 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from eventstore.body import Document, read
-from eventstore.errors import Malformed, NotAllowed, TooLarge
+from eventstore.errors import Malformed, NotAllowed, Throttled, TooLarge, UnsupportedMedia
 from eventstore.event import Context, encode_context
 from eventstore.server.negotiation import Format, Preferences, body_format, number
 from eventstore.server.routes import Route
-from eventstore.server.settings import BODY_BYTES_MAX, BODY_SECONDS_MAX, YAML_BYTES_MAX
+from eventstore.server.settings import (
+    BODIES_BYTES_MAX,
+    BODY_BYTES_MAX,
+    BODY_SECONDS_MAX,
+    YAML_BYTES_MAX,
+)
 from eventstore.store import Store
 from eventstore.yaml import to_json
 
 POSITION_MAX = 2**53
+ENCODINGS = ("identity", "gzip", "deflate")
 COMMON = ("_format", "_pretty")
 """Parameters about the answer's form, known everywhere."""
+
+
+class InFlight:
+    """The bytes of all bodies that are under way."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
 
 
 class Call:
@@ -29,7 +45,9 @@ class Call:
     __slots__ = (
         "base_url",
         "format",
+        "held",
         "id_ignored",
+        "in_flight",
         "prefer",
         "query",
         "request",
@@ -38,7 +56,11 @@ class Call:
         "store",
     )
 
-    def __init__(self, request: web.BaseRequest, route: Route, store: Store, request_id: str) -> None:
+    def __init__(
+        self, request: web.BaseRequest, route: Route, store: Store, request_id: str, in_flight: InFlight
+    ) -> None:
+        self.in_flight = in_flight
+        self.held = 0
         self.request = request
         self.route = route
         self.store = store
@@ -58,12 +80,21 @@ class Call:
         return self.request.headers.get(name)
 
     async def body(self) -> bytes:
-        """The bytes of the body. Raises TooLarge or Malformed when it is too big or too slow."""
+        """The bytes of the body.
+
+        Raises TooLarge when it is too big, Malformed when it is too slow or breaks off, UnsupportedMedia for an
+        encoding that is not known, Throttled when too many large ones are under way.
+        """
+        encoding = (self.header("Content-Encoding") or "identity").lower()
+        if encoding not in ENCODINGS:
+            raise UnsupportedMedia(f"Content-Encoding {encoding[:80]}: send it plain, or as gzip or deflate")
         length = self.request.content_length
         if length is not None and length > BODY_BYTES_MAX:
             raise _too_large(length, BODY_BYTES_MAX)
         if self.request.content.is_eof():  # all of it came with the head: nothing to wait for
             return await self._read()
+        if (self.header("Expect") or "").lower() == "100-continue" and self.request.transport is not None:
+            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(BODY_SECONDS_MAX):
                 return await self._read()
@@ -73,16 +104,35 @@ class Call:
     async def _read(self) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while part := await self.request.content.readany():
-            size += len(part)
-            if size > BODY_BYTES_MAX:
-                raise _too_large(size, BODY_BYTES_MAX)
-            parts.append(part)
+        try:
+            while part := await self.request.content.readany():
+                size += len(part)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large(size, BODY_BYTES_MAX)
+                self._weigh(len(part))
+                parts.append(part)
+        except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+            raise Malformed(f"the body broke off or is not in its Content-Encoding: {error}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def document(self) -> Document:
+    def _weigh(self, size: int) -> None:
+        """Count what this request holds. Raises Throttled when all of them together hold too much."""
+        self.in_flight.bytes += size
+        self.held += size
+        if self.in_flight.bytes > BODIES_BYTES_MAX and self.held < self.in_flight.bytes:
+            raise Throttled(f"more than {BODIES_BYTES_MAX} bytes of bodies are under way; try again")
+
+    def release(self) -> None:
+        """The request is answered: it holds nothing any more."""
+        self.in_flight.bytes -= self.held
+        self.held = 0
+
+    async def document(self, *, patch: bool = False) -> Document:
         """The body, parsed. Raises Malformed, TooLarge or UnsupportedMedia."""
-        written = body_format(self.header("Content-Type") or "")
+        content_type = self.header("Content-Type") or ""
+        if not content_type and not self.request.body_exists:
+            raise Malformed("the body is empty")
+        written = body_format(content_type, patch=patch)
         data = await self.body()
         if not data:
             raise Malformed("the body is empty")

@@ -10,12 +10,12 @@ import msgspec
 from eventstore.decide import Previous
 from eventstore.errors import Malformed, NotAllowed, NotFound, NotSupported
 from eventstore.event import Event
-from eventstore.log.base import Span
+from eventstore.log.base import Span, bytes_of
 from eventstore.server import bundles, resources
 from eventstore.server.call import Answer, Call, answer, ignored_header
 from eventstore.server.negotiation import instant
 from projections.history import HISTORY_DEFAULT, HISTORY_MAX, HistoryQuery, history
-from projections.query import PAGE_DEFAULT, PAGE_MAX, PageQuery, page
+from projections.query import PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, PageQuery, page
 
 CHANGES_DEFAULT = 1000
 CHANGES_MAX = 10_000
@@ -42,8 +42,7 @@ async def _list(call: Call) -> Answer:
     count = call.count(PAGE_DEFAULT, PAGE_MAX)
     found = await page(call.store.log, PageQuery(type, call.query.get("_after", ""), count))
     asked = {name: value for name, value in call.query.items() if name not in ignored}
-    url = f"{call.base_url}/{type}"
-    bundle = bundles.searchset(found, type, call.base_url, url, asked, count, ignored)
+    bundle = bundles.searchset(found, type, call.base_url, asked, count, ignored, strict=call.strict)
     return answer(bundle, headers={"X-Log-Position": str(found.position)})
 
 
@@ -60,7 +59,7 @@ async def history_(call: Call) -> Answer:
     await _known(call, found.events)
     links = _history_links(call, found.next, count, ignored)
     bodies = {} if call.strict else await _last_bodies(call, found.events)
-    bundle = bundles.history_bundle(found, call.base_url, links, bodies)
+    bundle = bundles.history_bundle(found, call.base_url, links, bodies, strict=call.strict)
     return answer(bundle, headers=ignored_header(ignored))
 
 
@@ -88,12 +87,14 @@ async def changes(call: Call) -> Answer:
     if version > tip:
         raise Malformed(f"version={version} is in the future: the log is at {tip}", code="value")
     count = max(1, call.count(CHANGES_DEFAULT, CHANGES_MAX))
-    events = await call.store.log.events(Span(version, tip, type, id, limit=count + 1))
+    span = Span(version, tip, type, id, limit=count + 1, bytes_max=PAGE_BYTES_MAX)
+    events = await call.store.log.events(span)
     if not events:
         await _known(call, await call.store.log.events(Span(0, None, type, id, limit=1)))
         return Answer(304, None, {"X-Log-Position": str(tip)})
-    until = events[count - 1].position if len(events) > count else tip
-    return await _changes(call, events[:count], until, ignored)
+    more = len(events) > count or bytes_of(events) >= PAGE_BYTES_MAX
+    events = events[:count]
+    return await _changes(call, events, events[-1].position if more else tip, ignored)
 
 
 async def _changes(call: Call, events: Sequence[Event], until: int, ignored: list[str]) -> Answer:

@@ -7,17 +7,18 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from uuid_utils import uuid7
 
-from eventstore.errors import Malformed, NotAcceptable, QuireError
+from eventstore.errors import Forbidden, Malformed, NotAcceptable, QuireError
 from eventstore.server import outcomes
-from eventstore.server.call import Answer, Call, Streamed, answer
+from eventstore.server.call import Answer, Call, InFlight, Streamed, answer
 from eventstore.server.metrics import Meter
 from eventstore.server.negotiation import answer_format, number, preferences, wants_stream
 from eventstore.server.routes import Route, route
-from eventstore.server.settings import SEND_SECONDS_MAX, Settings
+from eventstore.server.settings import SEND_SECONDS_MAX, Settings, is_loopback
 from eventstore.store import Store
 from eventstore.yaml import from_json
 
@@ -26,7 +27,7 @@ Handler = Callable[[Call], Awaitable[Answer | Streamed]]
 LIVE = {"feed": "feed", "changes": "live"}
 """The routes that answer with server-sent events when asked, and their handlers."""
 
-log = logging.getLogger("quire.http")
+_log = logging.getLogger("quire.http")
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]_]{1,255}\Z")
@@ -43,6 +44,7 @@ class Front:
         self, store: Store, settings: Settings, handlers: Mapping[str, Handler], meter: Meter
     ) -> None:
         self._meter = meter
+        self._in_flight = InFlight()
         self._store = store
         self._settings = settings
         self._handlers = handlers
@@ -52,38 +54,33 @@ class Front:
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id")
         request_id = given if given is not None and _REQUEST_ID.match(given) else str(uuid7())
-        call = Call(
-            request,
-            Route("", "/fhir" if f"{request.path}/".startswith("/fhir/") else ""),
-            self._store,
-            request_id,
-        )
+        base = "/fhir" if f"{request.path}/".startswith("/fhir/") else ""
+        call = Call(request, Route("", base), self._store, request_id, self._in_flight)
         try:
             told = await self._answer(call)
+            if isinstance(told, Streamed):
+                return await _stream(call, told)
+            response = _response(call, told)
         except QuireError as error:
-            told = self._refusal(call, error)
+            response = self._refusal(call, error)
         except Exception:
-            log.exception("the request failed", extra={"request": request_id, "path": request.path})
-            told = self._refusal(
+            _log.exception("the request failed", extra={"request": request_id, "path": request.path})
+            response = self._refusal(
                 call, QuireError("an error of the server's own; its log has this request's id")
             )
-        if isinstance(told, Streamed):
-            return await _stream(call, told)
-        response = _response(call, told)
-        seconds = time.perf_counter() - started
-        self._meter.count(call.route.name, request.method, told.status, seconds)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "request",
-                extra={
-                    "request": request_id,
-                    "method": request.method,
-                    "path": request.path_qs,
-                    "status": told.status,
-                    "seconds": round(seconds, 6),
-                },
-            )
+        finally:
+            call.release()
+        self._note(call, response.status, time.perf_counter() - started)
         return response
+
+    def _note(self, call: Call, status: int, seconds: float) -> None:
+        """Count the request; log it when it went wrong on our side, or when all are logged."""
+        request = call.request
+        self._meter.count(call.route.name, request.method, status, seconds)
+        level = logging.WARNING if status >= 500 or status == 429 else logging.DEBUG
+        if _log.isEnabledFor(level):
+            about = {"request": call.request_id, "method": request.method, "path": request.path_qs}
+            _log.log(level, "request", extra={**about, "status": status, "seconds": round(seconds, 6)})
 
     async def _answer(self, call: Call) -> Answer | Streamed:
         request = call.request
@@ -102,21 +99,41 @@ class Front:
             raise NotAcceptable("server-sent events are at _changes and $changes only")
         return await self._handlers[call.route.name](call)
 
-    def _refusal(self, call: Call, error: QuireError) -> Answer:
+    def _refusal(self, call: Call, error: QuireError) -> web.Response:
         told = outcomes.outcome(error.issues, call.route.base, call.route.type)
-        return answer(told, outcomes.status(error), outcomes.headers(error))
+        return _response(call, answer(told, outcomes.status(error), outcomes.headers(error)))
 
     def _base_url(self, request: web.BaseRequest) -> str:
-        """The URL under which the client reached us: as configured, or from headers that can be believed."""
-        if self._settings.base_url:
-            return self._settings.base_url.rstrip("/")
-        host, scheme = request.headers.get("Host", ""), request.scheme
+        """The URL under which the client reached us: as configured, or from headers that can be believed.
+
+        Raises Malformed for a Host that cannot be, Forbidden for one that is not ours: on a loopback address a
+        page of some other site may have been led here.
+        """
+        scheme, host = self._reached_by(request)
+        if not _HOST.match(host) or scheme not in ("http", "https"):
+            raise Malformed("the Host header makes no sense", code="value")
+        base = self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
+        if self._settings.loopback:
+            for name, url in (("Host", f"//{host}"), ("Origin", request.headers.get("Origin", base))):
+                if (
+                    not is_loopback(urlsplit(url).hostname or "")
+                    and urlsplit(url).netloc != urlsplit(base).netloc
+                ):
+                    raise Forbidden(
+                        f"{name} {url[:80]} is not this server's; name it with --base-url if it is"
+                    )
+        return base
+
+    def _reached_by(self, request: web.BaseRequest) -> tuple[str, str]:
+        """Scheme and host, by the proxy's word when the proxy is trusted."""
+        scheme, host = (
+            request.scheme,
+            request.headers.get("Host") or f"{self._settings.host}:{self._settings.port}",
+        )
         if self._settings.trusted_proxies and request.remote in self._settings.trusted_proxies:
             host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
             scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
-        if not _HOST.match(host) or scheme not in ("http", "https"):
-            raise Malformed("the Host header is missing or makes no sense", code="value")
-        return f"{scheme}://{host}"
+        return scheme, host
 
 
 async def _stream(call: Call, told: Streamed) -> web.StreamResponse:

@@ -44,14 +44,16 @@ def wants_stream(accept: str) -> bool:
     return "text/event-stream" in accept
 
 
-def body_format(content_type: str) -> Format:
+def body_format(content_type: str, *, patch: bool) -> Format:
     """How a body is written. Raises UnsupportedMedia, naming what can be sent."""
     kind = media_type(content_type)
-    if kind in JSON_TYPES or kind in (JSON_PATCH, MERGE_PATCH, ""):
+    if kind in JSON_TYPES or (patch and kind in (JSON_PATCH, MERGE_PATCH)):
         return "json"
     if kind in YAML_TYPES:
         return "yaml"
-    raise UnsupportedMedia(f"Content-Type {kind}: send application/json, application/fhir+json or text/yaml")
+    raise UnsupportedMedia(
+        f"Content-Type {kind or 'is missing'}: send application/json, application/fhir+json or text/yaml"
+    )
 
 
 def answer_format(accept: str, parameter: str | None) -> Format:

@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 
 from eventstore import __version__
-from eventstore.errors import Malformed, NotSupported
+from eventstore.errors import Malformed, NotSupported, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
+from eventstore.server.negotiation import media_type
 from projections.views import view_name
+
+IMPORT_TYPES = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson")
 
 Scalar = str | int | float | bool | None
 
@@ -26,7 +29,7 @@ async def sql(call: Call) -> Answer:
         if not isinstance(parameter, Scalar):
             raise Malformed("a parameter is a string, number, boolean or null", path=(index,))
     views = [name for type in call.store.registry.names() for name in _views(type)]
-    return answer(await call.store.log.select(statement, parameters, views), fhir=False)
+    return Answer(200, await call.store.log.select(statement, parameters, views), fhir=False)
 
 
 def _views(type: str) -> tuple[str, str]:
@@ -55,6 +58,8 @@ def _schema_path(text: str) -> list[str]:
 async def import_(call: Call) -> Answer:
     """`POST /$import`: NDJSON in, for each line one line of what became of it."""
     call.only("POST")
+    if media_type(call.header("Content-Type") or "") not in IMPORT_TYPES:
+        raise UnsupportedMedia("$import takes application/x-ndjson: a resource on each line")
     lines = (await call.body()).split(b"\n")
     define_open = call.query.get("define-open") == "true"
     outcomes = await import_lines(call.store, lines, define_open=define_open, context=call.context())

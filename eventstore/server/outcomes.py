@@ -10,6 +10,7 @@ from eventstore.errors import Issue, Path, QuireError
 
 STATUS: dict[type[QuireError], int] = {
     errors.Malformed: 400,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.NotAllowed: 405,
     errors.NotAcceptable: 406,

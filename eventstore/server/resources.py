@@ -57,7 +57,7 @@ async def create(call: Call) -> Answer:
     document = await _object(call)
     type = _type_of(call, document)
     id = document.value.get("id")
-    if id is None or call.id_ignored:
+    if "id" not in document.value or call.id_ignored:
         id = str(uuid7())
         document = _without_id(document)
     return await _store(call, "POST", type, _checked_id(id), document)
@@ -93,9 +93,12 @@ def _stored(call: Call, event: Event) -> Answer:
 
 
 async def _put(call: Call, id: str) -> Answer:
+    call.unknown()
     document = await _object(call)
     type = _type_of(call, document)
     sent = document.value.get("id")
+    if sent is None and "id" in document.value:
+        raise Invalid("null is no id; leave it out", path=("id",))
     if sent is None and call.strict:
         raise Malformed(f"the body has no id; under /fhir it must be {id!r}, as in the URL", path=("id",))
     if sent is not None and sent != id:
@@ -104,11 +107,13 @@ async def _put(call: Call, id: str) -> Answer:
 
 
 async def _delete(call: Call) -> Answer:
+    call.unknown()
     await call.store.kind(call.route.type)
     return await _submit(call, _command(call, "DELETE", call.route.type, call.route.id))
 
 
 async def _patch(call: Call) -> Answer:
+    call.unknown("_type", "_method")
     await call.store.kind(call.route.type)
     patch = await _patch_of(call)
     command = _command(call, "PATCH", call.route.type, call.route.id, patch=patch)
@@ -119,7 +124,7 @@ async def _patch_of(call: Call) -> Patch:
     """What kind of patch it is: by Content-Type, by `_type` or `_method`, else by the body's shape."""
     kind = media_type(call.header("Content-Type") or "")
     named = call.query.get("_type") or call.query.get("_method")
-    document = await call.document()
+    document = await call.document(patch=True)
     if kind in (JSON_PATCH, MERGE_PATCH):
         format = "json-patch" if kind == JSON_PATCH else "merge-patch"
     elif named is not None:

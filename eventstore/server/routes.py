@@ -38,7 +38,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
 def route(path: str) -> Route:
     """The route of a URL's path (still percent-encoded). Raises NotFound, or Malformed for an id that cannot be."""
-    parts = path.split("/")[1:]
+    parts = path.split("/")[1:] or [""]
     if "%" in path:
         parts = [unquote(part) for part in parts]
     base = ""

@@ -14,6 +14,8 @@ from eventstore.errors import Invalid
 BODY_BYTES_MAX = RESOURCE_BYTES_MAX
 YAML_BYTES_MAX = 1024 * 1024
 """YAML takes far longer to read than JSON, and holds up everyone while it is read."""
+BODIES_BYTES_MAX = 64 * 1024 * 1024
+"""Of all requests that are under way; parsed they take many times as much."""
 BODY_SECONDS_MAX = 30.0
 SEND_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 3.0
@@ -36,18 +38,24 @@ class Settings(msgspec.Struct, frozen=True):
     insecure: bool = False
     """Listen on an address that others can reach, without access control."""
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
     def check(self) -> None:
         """Raises Invalid when this cannot be run."""
         if not 0 <= self.port <= 65535:
             raise Invalid(f"--port {self.port}: a port is 0 to 65535")
-        if not self.insecure and not _is_loopback(self.host):
+        if not self.insecure and not is_loopback(self.host):
             raise Invalid(
                 f"--host {self.host} can be reached from other machines, and this version has no access control; "
                 "use a loopback address, or --insecure when the network is closed"
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own."""
     if host == "localhost":
         return True
     try:

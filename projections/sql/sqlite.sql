@@ -11,6 +11,9 @@ ORDER BY c.id LIMIT ?3
 -- ?1 type
 SELECT live, events FROM quire_total WHERE type = ?1
 
+-- name: totals_of_all
+SELECT coalesce(sum(live), 0), coalesce(sum(events), 0) FROM quire_total
+
 -- name: tip
 SELECT max(position) FROM quire_event
 

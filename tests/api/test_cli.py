@@ -358,9 +358,10 @@ async def test_stops_cleanly_and_goes_on_when_run_again(
     assert process.stdin is not None
     process.stdin.write(half)
     process.stdin.flush()
-    while not (data / "log.db").exists() or len(await read_log_of(data)) < 2001:
-        assert process.poll() is None
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while not (data / "log.db").exists() or len(await read_log_of(data)) < 2001:
+            assert process.poll() is None
+            await asyncio.sleep(0.02)
     process.send_signal(stopping)
     out, error = await asyncio.get_running_loop().run_in_executor(
         None, lambda: process.communicate(timeout=10)

@@ -308,7 +308,7 @@ def test_the_worked_example() -> None:
         for block in re.findall(r"^```text\n(.*?)^```", EXAMPLE, re.MULTILINE | re.DOTALL)[1:]
     ]
     before = sha256(f"quire {log['log id']} {log['FHIR version']}".encode()).digest()
-    assert before.hex() == log["genesis"] == genesis(log["log id"], log["FHIR version"]).hex()
+    assert before.hex() == log["genesis"] == genesis(log["log id"], log["FHIR version"], log["created"]).hex()
     assert len(events) == 2
     for event in events:
         header, data, context = (event[name].encode() for name in ("header", "data", "context"))
