@@ -41,6 +41,11 @@ class Store:
         """What the writer counts."""
         return self._writer.stats
 
+    @property
+    def trouble(self) -> str:
+        """Why writes failed lately; empty when they do not."""
+        return self._writer.trouble.now()
+
     async def kind(self, type: str) -> CompiledType:
         """The type of that name, after a look at the log when it is not known. Raises NotFound."""
         if self.registry.served(type) is None:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence, Sized
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import msgspec
 
@@ -24,6 +24,7 @@ BATCH_TRANSACTIONS_MAX = 256
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
 CATCH_UP_EVENTS = 1000
+TROUBLE_SECONDS = 10.0
 
 _log = logging.getLogger("quire.writer")
 
@@ -68,6 +69,28 @@ class Stats:
         return len(self._queue)
 
 
+class Trouble:
+    """What last kept the storage from being written; told once when it begins and when it ends."""
+
+    def __init__(self) -> None:
+        self._why = ""
+        self._since = 0.0
+
+    def begins(self, why: str) -> None:
+        if not self.now():
+            _log.error("the storage cannot be written", extra={"why": why})
+        self._why, self._since = why, monotonic()
+
+    def ends(self) -> None:
+        if self._why:
+            _log.warning("the storage can be written again")
+            self._why = ""
+
+    def now(self) -> str:
+        """Why writes fail; empty when they do not, or when none was tried for TROUBLE_SECONDS."""
+        return self._why if monotonic() - self._since < TROUBLE_SECONDS else ""
+
+
 class Writer:
     """The one that appends. `registry` and `tip` are as of the last commit it knows of."""
 
@@ -82,6 +105,7 @@ class Writer:
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
         self.stats = Stats(self._queue)
+        self.trouble = Trouble()
         self._arrived = asyncio.Event()
         self._moved = asyncio.Event()
         self._closing = False
@@ -170,6 +194,8 @@ class Writer:
             await self._commit(batch)
         except Exception as error:
             self.stats.failed += 1
+            if isinstance(error, Unavailable):
+                self.trouble.begins(str(error))
             if not isinstance(error, QuireError | AppendFailed):
                 _log.exception("a batch failed")
             if len(batch) == 1 or isinstance(error, Unavailable):
@@ -195,6 +221,7 @@ class Writer:
             raise
         if batch.changes:
             await self._append(batch, rows)
+            self.trouble.ends()
             self.stats.events.observe(len(batch.changes))
             self.stats.seconds.observe(perf_counter() - started)
         else:

@@ -18,6 +18,7 @@ from eventstore.errors import Unavailable
 from eventstore.event import Position
 from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog
 from eventstore.log.sql import queries
+from projections.engine import BUILT_IN
 
 RANGE_EVENTS = 5000
 STRANGERS_LISTED_MAX = 20
@@ -37,7 +38,27 @@ async def check(log: EventLog, report: Report, progress: Progress = lambda _done
     """What is wrong up to the tip of the report, each with the position of the event that it concerns."""
     faults = Faults()
     await _compare(log, report, faults, progress)
+    await _schema(log, faults)
     return Checked(faults, await _structure(log, faults))
+
+
+async def _schema(log: EventLog, faults: Faults) -> None:
+    """Tables, indexes and views are as this version makes them, and each projection is kept by the writes."""
+    try:
+        for fault in await log.schema_faults([table for one in BUILT_IN for table in one.tables]):
+            faults.add(0, fault)
+        (rows,) = await log.rows((_SQL[log.dialect]["checkpoints"], ()))
+    except (Unavailable, AppendFailed) as error:
+        faults.add(0, f"the schema cannot be read: {error}")
+        return
+    found = {_text(name): (version, position) for name, version, position in rows}
+    for one in BUILT_IN:
+        if found.pop(one.name, None) != (one.version, KEPT_INLINE):
+            faults.add(
+                0, f"quire_checkpoint does not say that {one.name} is complete; `quire serve` makes it anew"
+            )
+    for name in found:
+        faults.add(0, f"quire_checkpoint has a row for {name}, which is no projection of this version")
 
 
 async def _compare(log: EventLog, report: Report, faults: Faults, progress: Progress) -> None:

@@ -153,6 +153,10 @@ class EventLog(Protocol):
         """
         ...
 
+    async def schema_faults(self, tables: Sequence[Table]) -> list[str]:
+        """What of the storage's own tables, indexes and views is not as this version makes them."""
+        ...
+
     async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
         """Make a projection's tables known; empty ones, when it has none of this version. Answers its checkpoint."""
         ...

@@ -18,6 +18,7 @@ from eventstore.decide import Previous
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import sqlite_run as run
+from eventstore.log import sqlite_schema
 from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
@@ -245,6 +246,10 @@ class SQLiteLog:
     async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
         async with self._reader() as connection:
             return await self._call(connection, run.fetch, queries, bytes_max)
+
+    async def schema_faults(self, tables: Sequence[Table]) -> list[str]:
+        async with self._reader() as connection:
+            return await self._call(connection, sqlite_schema.faults, tables)
 
     async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> bytes:
         return await self._sql.select(sql, parameters, views)

@@ -112,17 +112,19 @@ class Front:
         scheme, host = self._reached_by(request)
         if not _HOST.match(host) or scheme not in ("http", "https"):
             raise Malformed("the Host header makes no sense", code="value")
-        base = self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
         if self._settings.loopback:
-            for name, url in (("Host", f"//{host}"), ("Origin", request.headers.get("Origin", base))):
-                if (
-                    not is_loopback(urlsplit(url).hostname or "")
-                    and urlsplit(url).netloc != urlsplit(base).netloc
-                ):
-                    raise Forbidden(
-                        f"{name} {url[:80]} is not this server's; name it with --base-url if it is"
-                    )
-        return base
+            self._refuse_strangers(f"//{host}", request.headers.get("Origin"))
+        return self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
+
+    def _refuse_strangers(self, host: str, origin: str | None) -> None:
+        own = urlsplit(self._settings.base_url).netloc
+        for name, url in (("Host", host), ("Origin", origin)):
+            if (
+                url is not None
+                and not is_loopback(urlsplit(url).hostname or "")
+                and urlsplit(url).netloc != own
+            ):
+                raise Forbidden(f"{name} {url[:80]} is not this server's; name it with --base-url if it is")
 
     def _reached_by(self, request: web.BaseRequest) -> tuple[str, str]:
         """Scheme and host, by the proxy's word when the proxy is trusted."""

@@ -77,14 +77,15 @@ async def ready(call: Call) -> Answer:
     """Whether it accepts writes, and why not."""
     call.only("GET", "HEAD")
     pressure = await call.store.log.pressure()
+    problem = pressure.problem or call.store.trouble
     told: dict[str, Any] = {
-        "status": "fail" if pressure.problem else "pass",
+        "status": "fail" if problem else "pass",
         "position": call.store.position,
         "walBytes": pressure.wal_bytes,
     }
-    if pressure.problem:
-        told["output"] = pressure.problem
-    return answer(told, 503 if pressure.problem else 200, fhir=False)
+    if problem:
+        told["output"] = problem
+    return answer(told, 503 if problem else 200, fhir=False)
 
 
 async def root(call: Call) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 from harness.client import Client, Reply
+
+from eventstore.server.settings import Settings
 
 DEEP = "[" * 200 + "]" * 200
 YAML = {"Content_Type": "text/yaml"}
@@ -337,7 +341,10 @@ async def test_a_patch_that_grows_without_end(defined: Client) -> None:
     for _ in range(120):
         deep = [deep]
     assert (await defined.put("/UserSetting/deep", {"a": deep})).status == 201
-    nested = [{"op": "copy", "from": "/a", "path": "/b"}, {"op": "move", "from": "/b", "path": "/a" + "/0" * 110}]
+    nested = [
+        {"op": "copy", "from": "/a", "path": "/b"},
+        {"op": "move", "from": "/b", "path": "/a" + "/0" * 110},
+    ]
     await refused(defined, 400, "128", "PATCH", "/UserSetting/deep", nested)
 
 
@@ -347,3 +354,82 @@ async def test_unknown_parameters_are_named_or_refused(defined: Client) -> None:
     assert entry["search"]["mode"] == "outcome"
     assert "theme" in entry["resource"]["issue"][0]["diagnostics"]
     await refused(defined, 400, "theme", "GET", "/fhir/UserSetting?theme=dark", Prefer="handling=strict")
+
+
+async def test_too_many_values(defined: Client) -> None:
+    await refused(
+        defined,
+        413,
+        "250000 values",
+        "POST",
+        "/UserSetting",
+        io.BytesIO(b'{"a":[' + b"{}," * 250_000 + b"{}]}"),
+    )
+    text = io.BytesIO(b'{"a":"' + b"," * 300_000 + b'"}')
+    assert (await defined.post("/UserSetting", text)).status == 201
+
+
+async def test_content_encodings(defined: Client) -> None:
+    plain = b'{"a":1}'
+    packed = await defined.post("/UserSetting", gzip.compress(plain), Content_Encoding="gzip")
+    assert (packed.status, packed.json["a"]) == (201, 1)
+    await refused(
+        defined, 415, "Content-Encoding", "POST", "/UserSetting", plain, Content_Encoding="compress"
+    )
+    await refused(
+        defined, 400, "Content-Encoding", "POST", "/UserSetting", b"not gzip at all", Content_Encoding="gzip"
+    )
+    bomb = gzip.compress(b'{"a":"' + b"x" * 50_000_000 + b'"}')
+    await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", bomb, Content_Encoding="gzip")
+
+
+async def test_pages_of_other_sites_cannot_reach_a_loopback_server(defined: Client) -> None:
+    await refused(defined, 403, "Origin", "POST", "/UserSetting", {"a": 1}, Origin="http://evil.example")
+    await refused(defined, 403, "Host", "GET", "/UserSetting", Host="evil.example")
+    await refused(defined, 415, "x-ndjson", "POST", "/$import", "{}", Content_Type="text/plain")
+    allowed = await defined.post("/UserSetting", {"a": 1}, Origin="http://localhost:3000")
+    assert allowed.status == 201
+
+
+async def test_requests_without_a_path_are_answered(defined: Client, settings: Settings) -> None:
+    host, port = defined.url.removeprefix("http://").split(":")
+    for line in (b"OPTIONS * HTTP/1.1", b"GET http://127.0.0.1 HTTP/1.1", b"GET /health HTTP/1.0"):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(line + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        status = int((await reader.readline()).split()[1])
+        assert status < 500, line
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_expects_a_go_ahead_gets_it(defined: Client) -> None:
+    host, port = defined.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /UserSetting HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 7\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        writer.write(b'{"a":1}')
+        assert b"201 Created" in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_ids_of_null_and_depth_by_patch(defined: Client) -> None:
+    await refused(defined, 422, "id", "POST", "/UserSetting", '{"id":null}')
+    await refused(defined, 422, "id", "PUT", "/UserSetting/x", '{"id":null}')
+    await defined.put("/UserSetting/a", {"x": 1})
+    deep: Any = 1
+    for _ in range(100):
+        deep = [deep]
+    adds = [{"op": "add", "path": "/x", "value": deep}]
+    adds += [{"op": "add", "path": "/x" + "/0" * (100 * n), "value": deep} for n in range(1, 12)]
+    await refused(defined, 400, "deep", "PATCH", "/UserSetting/a", adds)
+
+
+async def test_a_patch_that_changes_nothing_keeps_every_byte(defined: Client) -> None:
+    created = await defined.put("/UserSetting/a", '{"s":"\\u00e9\\/"}')
+    same = await defined.patch("/UserSetting/a", {})
+    assert (same.status, same.data) == (200, created.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -130,3 +131,37 @@ async def test_too_many_rows_are_refused_with_the_remedy(filled: Client) -> None
 async def test_a_value_too_long_is_refused(filled: Client) -> None:
     reply = await ask(filled, "SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))")
     assert reply.status in (400, 413)
+
+
+SLOW_STEP = "SELECT instr(replace(printf('%15000000s',''),' ','a'), replace(printf('%7000000s',''),' ','a')||'b') AS x FROM usersetting"
+
+
+async def test_one_step_that_does_not_end_is_ended_with_its_process(filled: Client) -> None:
+    started = time.monotonic()
+    reply = await ask(filled, SLOW_STEP)
+    assert reply.status == 413
+    assert time.monotonic() - started < 9
+    assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
+
+
+async def test_too_much_memory_ends_the_query_and_nothing_else(filled: Client) -> None:
+    reply = await ask(
+        filled,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) "
+        "SELECT count(*) AS n FROM (SELECT DISTINCT printf('%2000000d', i) AS x FROM n)",
+    )
+    assert reply.status in (400, 413), reply.data
+    assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
+
+
+async def test_more_queries_than_can_wait_are_told_to_come_back(filled: Client) -> None:
+    replies = await asyncio.gather(*(ask(filled, "SELECT count(*) AS n FROM usersetting") for _ in range(64)))
+    assert {reply.status for reply in replies} <= {200, 429}
+    assert [reply.headers["Retry-After"] for reply in replies if reply.status == 429]
+
+
+async def test_a_statement_of_brackets_is_answered_at_once(filled: Client) -> None:
+    started = time.monotonic()
+    assert (await ask(filled, "[" * 90_000)).status == 400
+    assert (await ask(filled, "[" * 1_000_000)).status == 413
+    assert time.monotonic() - started < 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from eventstore.audit import Fault, in_order, next_size, read_tip, verify
 from eventstore.body import read
 from eventstore.command import Command, Method
 from eventstore.epoch import begin_epoch
-from eventstore.errors import Malformed, Unavailable
+from eventstore.errors import Corrupt, Malformed, Unavailable
 from eventstore.event import Header, Tip, seal
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.server.app import open_store
@@ -472,3 +473,57 @@ async def test_lists_the_first_faults_and_counts_all(directory: Path) -> None:
 )  # fmt: skip
 def test_reads_fewer_events_at_once_when_they_are_big(size: int, bodies: list[bytes], next: int) -> None:
     assert next_size(size, bodies) == next
+
+
+SCHEMA_TAMPERINGS = {
+    "view usersetting is missing": 'DROP VIEW "usersetting"',
+    "view usersetting is not as": """DROP VIEW "usersetting"; CREATE VIEW "usersetting" AS SELECT 'fake' AS id""",
+    "view usersetting_history is missing": 'DROP VIEW "usersetting_history"',
+    "trigger sneak": "CREATE TRIGGER sneak AFTER INSERT ON quire_event BEGIN DELETE FROM quire_current; END",
+    "table quire_extra": "CREATE TABLE quire_extra (x)",
+    "index quire_event_type is missing": "DROP INDEX quire_event_type",
+    "schema is 0": "PRAGMA user_version = 0",
+    "views is complete": "UPDATE quire_checkpoint SET version = 9 WHERE name = 'views'",
+    "current is complete": "DELETE FROM quire_checkpoint WHERE name = 'current'",
+    "row for stranger": "INSERT INTO quire_checkpoint VALUES ('stranger', 1, -1)",
+}
+
+
+@pytest.mark.parametrize("words", SCHEMA_TAMPERINGS)
+async def test_what_is_not_as_this_version_makes_it_is_found(tmp_path: Path, words: str) -> None:
+    entity = b'{"resourceType":"Entity","id":"UserSetting","type":"resource","isOpen":true}'
+    async with open_store(Settings(data=tmp_path)) as store:
+        await store.submit(Command("PUT", "Entity", "UserSetting", b"{}", read(entity)))
+    async with opened(tmp_path) as log:
+        assert (await check(log, await verify(log))).faults.listed == []
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.executescript(SCHEMA_TAMPERINGS[words])
+    connection.close()
+    async with opened(tmp_path) as log:
+        found = (await check(log, await verify(log))).faults.listed
+    assert any(words in fault.what for fault in found), found
+
+
+async def test_a_log_that_lost_its_identity_is_refused(tmp_path: Path) -> None:
+    entity = b'{"resourceType":"Entity","id":"UserSetting","type":"resource"}'
+    async with open_store(Settings(data=tmp_path)) as store:
+        await store.submit(Command("PUT", "Entity", "UserSetting", b"{}", read(entity)))
+    for tampering in (
+        "DELETE FROM quire_log",
+        "INSERT INTO quire_log VALUES ('x', '4.0.1', 'y'), ('z', '4.0.1', 'y')",
+    ):
+        with sqlite3.connect(tmp_path / "log.db") as connection:
+            connection.executescript(tampering)
+        connection.close()
+        with pytest.raises(Corrupt, match="which log it is"):
+            async with open_store(Settings(data=tmp_path)):
+                pass
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[SQLiteLog]:
+    log = await SQLiteLog.open(directory, write=False)
+    try:
+        yield log
+    finally:
+        await log.close()

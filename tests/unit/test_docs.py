@@ -307,7 +307,7 @@ def test_the_worked_example() -> None:
         dict(re.findall(r"^(\S.*?)  +(.+)$", block, re.MULTILINE))
         for block in re.findall(r"^```text\n(.*?)^```", EXAMPLE, re.MULTILINE | re.DOTALL)[1:]
     ]
-    before = sha256(f"quire {log['log id']} {log['FHIR version']}".encode()).digest()
+    before = sha256(f"quire {log['log id']} {log['FHIR version']} {log['created']}".encode()).digest()
     assert before.hex() == log["genesis"] == genesis(log["log id"], log["FHIR version"], log["created"]).hex()
     assert len(events) == 2
     for event in events:

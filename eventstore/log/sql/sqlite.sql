@@ -66,6 +66,14 @@ SELECT position, at FROM quire_event WHERE position <= ?1 ORDER BY position DESC
 SELECT (SELECT coalesce(max(position), 0) FROM quire_event WHERE position < e.position), e.position - 1
 FROM quire_event AS e WHERE e.type = ?1 ORDER BY e.position
 
+-- name: entities
+-- the last body of each Entity that is not deleted
+SELECT e.data FROM quire_event AS e
+WHERE e.type = 'Entity' AND e.data IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM quire_event AS later
+    WHERE later.type = e.type AND later.id = e.id AND later.position > e.position
+)
+
 -- name: checkpoint
 SELECT version, position FROM quire_checkpoint WHERE name = ?1
 
