@@ -283,6 +283,53 @@ def status(data: Data = DATA, json: Json = False) -> int:
     return FINE
 
 
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Follow the changes of a running server, from the beginning or from a cursor, until Ctrl-C.",
+        "tail",
+        "tail --since now",
+        "tail --since 1204.9f86d081 --json",
+    ),
+)
+def tail(
+    data: Data = DATA,
+    url: Annotated[
+        str,
+        typer.Option(
+            envvar="QUIRE_URL", help="The server; without it, the one that runs on the data directory."
+        ),
+    ] = "",
+    since: Annotated[str, typer.Option(help="A cursor, a position, or now.")] = "0",
+    json: Json = False,
+) -> int:
+    from eventstore.server import commands
+
+    commands.run(commands.tail(data, url, since, as_json=json))
+    return FINE
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=_teach(
+        "Begin a new epoch on a log that was restored from an older copy: it goes on after the highest position that "
+        "anyone has seen, so that no position is used twice. The server must be stopped.",
+        "epoch --seen 120455",
+    ),
+)
+def epoch(
+    seen: Annotated[
+        int, typer.Option(help="The highest position seen: of a cursor, an ETag or a saved tip.")
+    ],
+    data: Data = DATA,
+    reason: Annotated[str, typer.Option(help="Kept with the record.")] = "",
+) -> int:
+    from eventstore.server import commands
+
+    commands.run(commands.epoch(data, seen, reason))
+    return FINE
+
+
 def _listed(types: list[str] | None) -> set[str]:
     return {name.strip() for text in types or () for name in text.split(",") if name.strip()}
 

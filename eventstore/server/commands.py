@@ -18,8 +18,9 @@ import msgspec
 import typer
 import uvloop
 
-from eventstore.event import Tip
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.errors import Invalid, Unavailable
+from eventstore.event import SALT_BYTES, Tip
+from eventstore.log.sqlite import LOG_FILE, SQLiteLog
 from eventstore.server import exporting, reports
 from eventstore.server.settings import Settings
 from eventstore.server.sources import Skipped, items
@@ -50,6 +51,38 @@ async def serve(settings: Settings) -> None:
     from eventstore.server.app import serve
 
     await serve(settings, _stop_on_signal())
+
+
+async def tail(data: Path, url: str, since: str, *, as_json: bool) -> None:
+    """Print what changes, until a signal."""
+    from eventstore.log.lock import holder
+    from eventstore.server.tail import tail
+
+    server = holder(data) if not url else None
+    where = url or (server.url if server is not None else "")
+    if not where:
+        raise Unavailable(
+            f"no server runs on {data}; start one with `quire serve --data {data}`, or name one with --url"
+        )
+    await tail(where.rstrip("/"), since, as_json)
+
+
+async def epoch(data: Path, seen: int, reason: str) -> None:
+    """Begin a new epoch, and say where the log is now."""
+    from eventstore.epoch import begin_epoch
+    from eventstore.server.app import open_store
+    from eventstore.server.times import now
+    from projections.engine import Engine
+
+    if not 0 < seen < 2**53:
+        raise Invalid(f"--seen {seen} is no position")
+    if not (data / LOG_FILE).exists():
+        raise Unavailable(f"there is no log in {data}")
+    async with open_store(Settings(data=data)) as store:
+        event = await begin_epoch(
+            store.log, seen, Engine(store.log).project, now(), os.urandom(SALT_BYTES), reason
+        )
+    typer.echo(f"a new epoch begins at {event.position}; tip {Tip(event.position, event.at, event.hash)}")
 
 
 class ImportOptions(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 from harness.checkers import read_log
+from harness.client import Client
 from harness.process import QUIRE, Server, free_port
 
 WAIT_SECONDS_MAX = 20.0
@@ -581,3 +582,28 @@ def test_a_file_that_is_no_log_is_one_line(data: Path, command: str) -> None:
     assert told.code == 3
     assert "file is not a database" in told.error
     assert told.error.count("\n") == 1
+
+
+async def test_tail_follows_a_server_and_epoch_mends_a_restored_log(server: Server) -> None:
+    at = ("--data", server.data)
+    async with aiohttp.ClientSession() as session:
+        client = Client(session, server.url)
+        await client.define("Thing")
+        command = [*QUIRE, "tail", "--data", str(server.data)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        assert b"created   Entity/Thing" in await asyncio.wait_for(process.stdout.readline(), 10)
+        await client.put("/Thing/a", {"n": 1})
+        line = await asyncio.wait_for(process.stdout.readline(), 10)
+        assert line.split()[0] == b"2"
+        assert line.endswith(b"created   Thing/a\n")
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), 10)
+        assert (await asyncio.to_thread(quire, "epoch", "--seen", "9", *at)).code == 3
+    await server.stop()
+    assert quire("tail", *at).code == 3
+    assert quire("epoch", "--seen", "2", *at).code == 2
+    begun = quire("epoch", "--seen", "9", *at)
+    assert (begun.code, b"begins at 10" in begun.out) == (0, True)
+    assert quire("verify", *at).code == 0
+    await server.start()
