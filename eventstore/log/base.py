@@ -46,7 +46,7 @@ class Span(msgspec.Struct, frozen=True):
     newest_first: bool = False
     limit: int = 1000
     bytes_max: int | None = None
-    """Where to end by weight (`bytes_of`), the event that reaches it included; None: whatever they weigh."""
+    """Where to end by weight (`bytes_of`), the event that reaches it included and a few more; None: whatever they weigh."""
 
 
 def bytes_of(events: Sequence[Event]) -> int:
@@ -142,7 +142,7 @@ class EventLog(Protocol):
     async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
         """Run the read side's queries on one snapshot, in a short transaction; the rows of each.
 
-        With `bytes_max` the rows of a query end with the one whose bytes values reach it.
+        With `bytes_max` the rows of a query end soon after their bytes values reach it.
         """
         ...
 

@@ -26,6 +26,7 @@ APPLICATION_ID = 0x51554952  # "QUIR"
 PAGE_CACHE_KIB = 64 * 1024
 READER_CACHE_KIB = 16 * 1024
 BUSY_SECONDS_MAX = 5.0
+ROWS_AT_ONCE = 24
 
 SQL = queries("eventstore.log.sql", "sqlite")
 _KINDS = msgspec.json.encode(sorted(DEFINITION_TYPES)).decode()
@@ -162,14 +163,12 @@ def fetch(
 
 
 def _until(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
-    """The rows up to the one whose bytes values reach the limit."""
+    """The rows until their bytes values reach the limit, a few more perhaps."""
     rows: list[tuple[Any, ...]] = []
     size = 0
-    for row in cursor:
-        rows.append(row)
-        size += sum(len(value) for value in row if isinstance(value, bytes))
-        if size >= bytes_max:
-            break
+    while size < bytes_max and (some := cursor.fetchmany(ROWS_AT_ONCE)):
+        rows += some
+        size += sum(len(value) for row in some for value in row if type(value) is bytes)
     cursor.close()
     return rows
 

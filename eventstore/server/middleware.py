@@ -27,6 +27,8 @@ Handler = Callable[[Call], Awaitable[Answer | Streamed]]
 LIVE = {"feed": "feed", "changes": "live"}
 """The routes that answer with server-sent events when asked, and their handlers."""
 
+KNOWN_HOSTS_MAX = 64
+
 _log = logging.getLogger("quire.http")
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
@@ -45,6 +47,8 @@ class Front:
     ) -> None:
         self._meter = meter
         self._in_flight = InFlight()
+        self._loopback = settings.loopback
+        self._known: set[tuple[str, str | None]] = set()
         self._store = store
         self._settings = settings
         self._handlers = handlers
@@ -112,11 +116,13 @@ class Front:
         scheme, host = self._reached_by(request)
         if not _HOST.match(host) or scheme not in ("http", "https"):
             raise Malformed("the Host header makes no sense", code="value")
-        if self._settings.loopback:
+        if self._loopback:
             self._refuse_strangers(f"//{host}", request.headers.get("Origin"))
         return self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
 
     def _refuse_strangers(self, host: str, origin: str | None) -> None:
+        if (host, origin) in self._known:
+            return
         own = urlsplit(self._settings.base_url).netloc
         for name, url in (("Host", host), ("Origin", origin)):
             if (
@@ -125,6 +131,8 @@ class Front:
                 and urlsplit(url).netloc != own
             ):
                 raise Forbidden(f"{name} {url[:80]} is not this server's; name it with --base-url if it is")
+        if len(self._known) < KNOWN_HOSTS_MAX:
+            self._known.add((host, origin))
 
     def _reached_by(self, request: web.BaseRequest) -> tuple[str, str]:
         """Scheme and host, by the proxy's word when the proxy is trusted."""
