@@ -49,8 +49,12 @@ class Store:
     async def kind(self, type: str) -> CompiledType:
         """The type of that name, after a look at the log when it is not known. Raises NotFound."""
         if self.registry.served(type) is None:
-            await self._writer.catch_up()
+            await self.catch_up()
         return served(self.registry, type)
+
+    async def catch_up(self) -> None:
+        """Bring the types up to the log's end."""
+        await self._writer.catch_up()
 
     async def submit(self, command: Command) -> Accepted:
         """Check the command against the types as they are now, then have it written.

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from eventstore import __version__
-from eventstore.errors import Malformed, NotSupported, UnsupportedMedia
+from eventstore.errors import Malformed, NotFound, NotSupported, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
 from eventstore.server.negotiation import media_type
+from eventstore.types.registry import Registry
 from projections.views import view_name
 
 IMPORT_TYPES = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson")
@@ -39,20 +40,23 @@ def _views(type: str) -> tuple[str, str]:
 async def json_schema(call: Call) -> Answer:
     """`GET /$json-schema?path=definitions.T`, or without a path the whole document."""
     call.only("GET", "HEAD")
-    path = _schema_path(call.query.get("path", ""))
-    if (
-        path[:1] == ["definitions"]
-        and len(path) > 1
-        and path[1] not in call.store.registry.schema_at(["definitions"])
-    ):
-        await call.store.kind(path[1])
-    return answer({"path": path, "schema": call.store.registry.schema_at(path)}, fhir=False)
+    asked = call.query.get("path", "").split(".") if call.query.get("path") else []
+    try:
+        return _schema(call.store.registry, asked)
+    except NotFound:
+        await call.store.catch_up()
+        return _schema(call.store.registry, asked)
 
 
-def _schema_path(text: str) -> list[str]:
-    """`definitions.acme.Device` -> definitions, acme.Device: what follows is a type's name, dots and all."""
-    first, _, rest = text.partition(".")
-    return [part for part in (first, rest) if part]
+def _schema(registry: Registry, asked: list[str]) -> Answer:
+    """`definitions.acme.Device.properties`: what follows `definitions` is the longest name that there is."""
+    path = asked
+    if asked[:1] == ["definitions"] and len(asked) > 1:
+        names = registry.schema_at(["definitions"])
+        ends = (end for end in range(len(asked), 1, -1) if ".".join(asked[1:end]) in names)
+        end = next(ends, len(asked))
+        path = ["definitions", ".".join(asked[1:end]), *asked[end:]]
+    return answer({"path": path, "schema": registry.schema_at(path)}, fhir=False)
 
 
 async def import_(call: Call) -> Answer:

@@ -99,3 +99,18 @@ def _resolves(document: Any, reference: str) -> bool:
             return False
         document = document[part]
     return True
+
+
+async def test_a_part_of_a_schema_of_a_type_with_dots_in_its_name(client: Client) -> None:
+    await client.define("acme.Device-x")
+    for path in (
+        "definitions.acme.Device-x",
+        "definitions.acme.Device-x.properties.id",
+        "definitions.Coding.type",
+    ):
+        assert (await client.get(f"/$json-schema?path={path}")).status == 200, path
+    part = (await client.get("/$json-schema?path=definitions.acme.Device-x.properties.id")).json
+    assert part == {
+        "path": ["definitions", "acme.Device-x", "properties", "id"],
+        "schema": {"type": "string"},
+    }
