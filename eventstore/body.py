@@ -79,7 +79,7 @@ def read(data: bytes) -> Document:
     return _read_with_care(compact, value)
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
 def _refuse_many(compact: bytes) -> None:

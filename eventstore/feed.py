@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -135,10 +135,11 @@ class Feed:
 
     async def page(self, after: Cursor, wanted: Filter = EVERYTHING, limit: int = PAGE_EVENTS_MAX) -> Page:
         """What comes after a cursor, `limit` events and PAGE_BYTES_MAX bytes at most; empty at the tip."""
-        near = self._near(after.position, limit)
+        near = self._near(after.position)
         if near is not None:
-            looked_at, found = near, [event for event in near if wanted.matches(event)]
-            return Page(found, _after(looked_at, after))
+            looked_at = list(islice(near, limit)) if wanted == EVERYTHING else _looked_at(near, wanted, limit)
+            looked_at = _within_bytes(looked_at)
+            return Page([event for event in looked_at if wanted.matches(event)], _after(looked_at, after))
         if wanted == EVERYTHING:
             found = await self._log.events(Span(after.position, limit=limit, bytes_max=PAGE_BYTES_MAX))
             return Page(found, _after(found, after))
@@ -168,12 +169,12 @@ class Feed:
                 self._waiting -= 1
         return not self.closed
 
-    def _near(self, after: Position, limit: int) -> list[Event] | None:
+    def _near(self, after: Position) -> Iterator[Event] | None:
         """The events after a position from memory; None when memory does not go back that far."""
         if not self._tail or after < self._tail[0].position - 1:
             return None
         first = max(0, len(self._tail) - (self._tail[-1].position - after))
-        return _within_bytes(list(islice(self._tail, first, first + limit)))
+        return islice(self._tail, first, None)
 
     async def _hash_at(self, position: Position) -> bytes | None:
         if position == 0:
@@ -191,6 +192,17 @@ class Feed:
             f"Read again what you keep, or go on with since={fork or 0} and take what follows as the truth",
             fork,
         )
+
+
+def _looked_at(events: Iterable[Event], wanted: Filter, limit: int) -> list[Event]:
+    """The events up to the one with which so many match."""
+    looked_at: list[Event] = []
+    for event in events:
+        looked_at.append(event)
+        limit -= wanted.matches(event)
+        if limit == 0:
+            break
+    return looked_at
 
 
 def _after(looked_at: Sequence[Event], before: Cursor) -> Cursor:

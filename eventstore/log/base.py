@@ -176,6 +176,10 @@ class EventLog(Protocol):
         """How the storage stands."""
         ...
 
+    async def interrupt(self) -> None:
+        """End the queries of strangers: the server stops."""
+        ...
+
     async def close(self) -> None:
         """Give everything back. Safe to call twice."""
         ...

@@ -96,7 +96,7 @@ COLUMNS = {
 """What the views themselves read; salts, hashes and contexts are not among it."""
 
 TABLE_FUNCTIONS = ("json_each", "json_tree")
-NAME_FOLLOWS = ("from", "join", "into", "update", "table", ",", ".", "(")
+NAME_FOLLOWS = ("from", "join", "into", "update", "table", ".")
 """After these SQLite takes a text in single quotes for a name."""
 INNER = ("quire_", "sqlite_", "pragma_")
 
@@ -144,20 +144,26 @@ def _rows(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
     if cursor.description is None:
         raise Malformed("$sql takes one SELECT statement")
     names = [column[0] for column in cursor.description]
+    overhead = sum(len(name) + 8 for name in names)
     answer: list[dict[str, Any]] = []
     size = 0
     for row in cursor:
         if len(answer) == SQL_ROWS_MAX:
             raise TooLarge(f"more than {SQL_ROWS_MAX} rows; add a LIMIT or narrow the WHERE")
-        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        size += overhead + sum(len(value) for value in row if isinstance(value, str | bytes))
         if size > SQL_ANSWER_BYTES_MAX:
-            raise TooLarge(f"more than {SQL_ANSWER_BYTES_MAX} bytes of answer; select fewer rows or columns")
+            raise too_long()
         answer.append({name: _value(value) for name, value in zip(names, row, strict=True)})
     return answer
 
 
 def _value(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def too_long() -> TooLarge:
+    """What a query is told whose answer is too long."""
+    return TooLarge(f"more than {SQL_ANSWER_BYTES_MAX} bytes of answer; select fewer rows or columns")
 
 
 def too_slow() -> TooLarge:
@@ -171,6 +177,8 @@ def _reason(error: Exception, denied: list[str]) -> Exception:
         return Invalid(f"$sql reads the views of types only: {denied[0]} is not allowed", code="forbidden")
     if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
         return too_slow()
+    if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_FULL")):
+        return TooLarge("the query needs too much space to sort or group", code="too-costly")
     if "one statement" in str(error):
         return Malformed("$sql takes one statement")
     return Malformed(f"SQL: {error}")
@@ -225,6 +233,8 @@ def _refuse_names(sql: str, views: frozenset[str]) -> None:
     """
     tokens = [match for match in _TOKEN.finditer(sql) if not match[0].startswith(("--", "/*"))]
     words = [_word(match).lower() for match in tokens]
+    if words[:1] == ["explain"]:
+        raise Malformed("$sql takes one SELECT statement")
     for before, word, token in zip(["", *words], words, tokens, strict=False):
         text = token[0].startswith("'") and before not in NAME_FOLLOWS
         if word.startswith(INNER) and not text:

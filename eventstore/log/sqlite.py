@@ -247,6 +247,9 @@ class SQLiteLog:
         async with self._reader() as connection:
             return await self._call(connection, run.fetch, queries, bytes_max)
 
+    async def interrupt(self) -> None:
+        await self._sql.close()
+
     async def schema_faults(self, tables: Sequence[Table]) -> list[str]:
         async with self._reader() as connection:
             return await self._call(connection, sqlite_schema.faults, tables)

@@ -69,7 +69,7 @@ class SqlWorkers:
             async with self._turns:
                 if self._closed:
                     raise Unavailable("the log is closed")
-                return await self._run(self._idle.pop() if self._idle else await self._start(), request)
+                return await self._run(await self._worker(), request)
         finally:
             self._waiting -= 1
 
@@ -79,12 +79,23 @@ class SqlWorkers:
         for worker in list(self._all):
             await self._end(worker)
 
+    async def _worker(self) -> asyncio.subprocess.Process:
+        """One that is idle and alive, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.returncode is None:
+                return worker
+            self._all.discard(worker)
+        return await self._start()
+
     async def _start(self) -> asyncio.subprocess.Process:
         worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __name__, str(self._path),
+            sys.executable, "-P", "-m", __name__, str(self._path.absolute()),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._all.add(worker)
+        if self._closed:
+            await self._end(worker)
         return worker
 
     async def _run(self, worker: asyncio.subprocess.Process, request: bytes) -> bytes:
@@ -94,13 +105,11 @@ class SqlWorkers:
         except TimeoutError:
             await self._end(worker)
             raise guard.too_slow() from None
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            await self._end(worker)
-            if self._closed:
-                raise Unavailable("the server is stopping") from error
-            raise TooLarge(
-                "the query ended its process; it needs too much memory", code="too-costly"
-            ) from error
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
+            killed = await self._exit_code(worker) == -signal.SIGKILL
+            if self._closed or not killed:
+                raise Unavailable("the process of $sql ended; try again") from error
+            raise TooLarge("the query's process was ended: too much memory", code="too-costly") from error
         except BaseException:
             await self._end(worker)
             raise
@@ -109,6 +118,14 @@ class SqlWorkers:
             refusal = msgspec.json.decode(answer, type=_Refusal)
             raise _REFUSALS[refusal.kind](refusal.message, code=refusal.code)
         return answer
+
+    async def _exit_code(self, worker: asyncio.subprocess.Process) -> int | None:
+        """How a worker that is going ended by itself; it is ended when it does not."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SQL_KILL_SECONDS):
+                await worker.wait()
+        await self._end(worker)
+        return worker.returncode
 
     async def _end(self, worker: asyncio.subprocess.Process) -> None:
         self._all.discard(worker)
@@ -125,6 +142,8 @@ async def _ask(worker: asyncio.subprocess.Process, request: bytes) -> tuple[bool
     await worker.stdin.drain()
     head = await worker.stdout.readexactly(1 + _LENGTH.size)
     (length,) = _LENGTH.unpack(head[1:])
+    if length > guard.SQL_ANSWER_BYTES_MAX:
+        raise asyncio.IncompleteReadError(head, length)
     return head[:1] == b"!", await worker.stdout.readexactly(length)
 
 
@@ -148,7 +167,10 @@ def main(path: str) -> None:
 def _answer(connection: sqlite3.Connection, request: _Request) -> tuple[bytes, bytes]:
     try:
         rows = guard.select(connection, request.sql, request.parameters, request.views)
-        return b"=", msgspec.json.encode(rows)
+        answer = msgspec.json.encode(rows)
+        if len(answer) > guard.SQL_ANSWER_BYTES_MAX:
+            raise guard.too_long()
+        return b"=", answer
     except QuireError as error:
         (issue,) = error.issues
         refusal = _Refusal(type(error).__name__, issue.message, issue.code)

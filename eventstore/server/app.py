@@ -95,6 +95,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
                 yield url
             finally:
                 store.feed.close()
+                await store.log.interrupt()
                 await runner.cleanup()
     finally:
         listener.close()

@@ -121,7 +121,8 @@ class Feeds:
     ) -> AsyncIterator[bytes]:
         """What a client is sent, as fast as it takes it: it holds a cursor and one chunk, no more."""
         with self._counted(address):
-            yield b"retry: %d\n\n" % (RETRY_MILLISECONDS + random.randrange(RETRY_MILLISECONDS))
+            pause = RETRY_MILLISECONDS + random.randrange(RETRY_MILLISECONDS)
+            yield b"id: %b\nretry: %d\n\n" % (str(cursor).encode(), pause)
             told, heard = cursor, time.monotonic()
             while not self.feed.closed:
                 page = await self.feed.page(cursor, wanted)

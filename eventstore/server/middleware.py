@@ -48,7 +48,7 @@ class Front:
         self._meter = meter
         self._in_flight = InFlight()
         self._loopback = settings.loopback
-        self._known: set[tuple[str, str | None]] = set()
+        self._known: set[tuple[str, str, str]] = set()
         self._store = store
         self._settings = settings
         self._handlers = handlers
@@ -63,6 +63,7 @@ class Front:
         try:
             told = await self._answer(call)
             if isinstance(told, Streamed):
+                self._note(call, 200, time.perf_counter() - started)
                 return await _stream(call, told)
             response = _response(call, told)
         except QuireError as error:
@@ -113,37 +114,46 @@ class Front:
         Raises Malformed for a Host that cannot be, Forbidden for one that is not ours: on a loopback address a
         page of some other site may have been led here.
         """
-        scheme, host = self._reached_by(request)
+        scheme, host, trusted = self._reached_by(request)
         if not _HOST.match(host) or scheme not in ("http", "https"):
             raise Malformed("the Host header makes no sense", code="value")
+        base = self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
         if self._loopback:
-            self._refuse_strangers(f"//{host}", request.headers.get("Origin"))
-        return self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
+            self._refuse_strangers(
+                "" if trusted else f"http://{host}", request.headers.get("Origin", ""), base
+            )
+        return base
 
-    def _refuse_strangers(self, host: str, origin: str | None) -> None:
-        if (host, origin) in self._known:
+    def _refuse_strangers(self, host: str, origin: str, base: str) -> None:
+        """Raise Forbidden unless Host and Origin, where there are any, are of this machine or as configured."""
+        known = (host, origin, base)
+        if known in self._known:
             return
-        own = urlsplit(self._settings.base_url).netloc
+        own = _authority(self._settings.base_url or ("" if host else base))
         for name, url in (("Host", host), ("Origin", origin)):
-            if (
-                url is not None
-                and not is_loopback(urlsplit(url).hostname or "")
-                and urlsplit(url).netloc != own
-            ):
+            if url and not is_loopback(_authority(url)[0]) and (_authority(url) != own or not own[0]):
                 raise Forbidden(f"{name} {url[:80]} is not this server's; name it with --base-url if it is")
         if len(self._known) < KNOWN_HOSTS_MAX:
-            self._known.add((host, origin))
+            self._known.add(known)
 
-    def _reached_by(self, request: web.BaseRequest) -> tuple[str, str]:
-        """Scheme and host, by the proxy's word when the proxy is trusted."""
-        scheme, host = (
-            request.scheme,
-            request.headers.get("Host") or f"{self._settings.host}:{self._settings.port}",
-        )
-        if self._settings.trusted_proxies and request.remote in self._settings.trusted_proxies:
-            host = request.headers.get("X-Forwarded-Host", host).split(",")[0].strip()
-            scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
-        return scheme, host
+    def _reached_by(self, request: web.BaseRequest) -> tuple[str, str, bool]:
+        """Scheme and host, and whether a trusted proxy says so."""
+        own = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        scheme, host = request.scheme, request.headers.get("Host") or f"{own}:{self._settings.port}"
+        if request.remote not in self._settings.trusted_proxies or "X-Forwarded-Host" not in request.headers:
+            return scheme, host, False
+        host = request.headers["X-Forwarded-Host"].split(",")[0].strip()
+        scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
+        return scheme, host, True
+
+
+def _authority(url: str) -> tuple[str, int]:
+    """Host in lower case and port of a URL; an empty host for what is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:
+        return "", 0
 
 
 async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
@@ -161,7 +171,9 @@ async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
             async with asyncio.timeout(SEND_SECONDS_MAX):
                 await response.write(chunk)
         await response.write_eof()
-    except (TimeoutError, ConnectionError):
+    except Exception as error:  # whatever it was, the answer has begun: cut it off, the client has its cursor
+        if not isinstance(error, TimeoutError | ConnectionError):
+            _log.exception("a stream failed", extra={"request": call.request_id})
         if call.request.transport is not None:
             call.request.transport.abort()
     finally:

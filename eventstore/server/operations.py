@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 
 from eventstore import __version__
-from eventstore.errors import Malformed, NotFound, NotSupported, UnsupportedMedia
+from eventstore.errors import Malformed, NotFound, NotSupported, Unavailable, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
 from eventstore.server.negotiation import media_type
@@ -15,6 +17,9 @@ from eventstore.types.registry import Registry
 from projections.views import view_name
 
 IMPORT_TYPES = ("application/x-ndjson", "application/ndjson", "application/fhir+ndjson")
+
+LOOK_SECONDS = 0.5
+"""How often a long query looks whether its client is still there."""
 
 Scalar = str | int | float | bool | None
 
@@ -30,7 +35,21 @@ async def sql(call: Call) -> Answer:
         if not isinstance(parameter, Scalar):
             raise Malformed("a parameter is a string, number, boolean or null", path=(index,))
     views = [name for type in call.store.registry.names() for name in _views(type)]
-    return Answer(200, await call.store.log.select(statement, parameters, views), fhir=False)
+    rows = await _while_connected(call, call.store.log.select(statement, parameters, views))
+    return Answer(200, rows, fhir=False)
+
+
+async def _while_connected(call: Call, work: Coroutine[Any, Any, bytes]) -> bytes:
+    """Do the work as long as somebody waits for it."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=LOOK_SECONDS)
+            if call.request.transport is None or call.request.transport.is_closing():
+                raise Unavailable("the client is gone")
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _views(type: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ LINE_BYTES_MAX = 32 * 1024 * 1024
 
 
 class Frame(NamedTuple):
-    """One server-sent event."""
+    """One server-sent event; the first has only the cursor at which the stream begins."""
 
     id: str
     event: str
@@ -36,8 +36,8 @@ async def tail(url: str, since: str, as_json: bool, out: TextIO = sys.stdout) ->
         while True:
             try:
                 async for frame in _frames(session, url, cursor):
-                    connected, cursor = True, frame.id
-                    if frame.event != "bookmark":
+                    connected, cursor = True, frame.id or cursor
+                    if frame.event not in ("", "bookmark"):
                         print(frame.data if as_json else line(frame), file=out, flush=True)
             except (aiohttp.ClientError, TimeoutError) as error:
                 if not connected:
@@ -48,6 +48,8 @@ async def tail(url: str, since: str, as_json: bool, out: TextIO = sys.stdout) ->
 async def _frames(session: aiohttp.ClientSession, url: str, cursor: str) -> AsyncIterator[Frame]:
     headers = {"Accept": "text/event-stream"}
     async with session.get(f"{url}/_changes", params={"since": cursor}, headers=headers) as response:
+        if response.status in (429, 503):
+            return
         if response.status != 200:
             told = await response.json(content_type=None)
             raise Malformed("; ".join(issue["diagnostics"] for issue in told["issue"]))
@@ -58,8 +60,8 @@ async def _frames(session: aiohttp.ClientSession, url: str, cursor: str) -> Asyn
                 name, _, value = text.partition(":")
                 fields[name] = value.removeprefix(" ")
             else:
-                if "data" in fields:
-                    yield Frame(fields["id"], fields["event"], fields["data"])
+                if "id" in fields:
+                    yield Frame(fields["id"], fields.get("event", ""), fields.get("data", ""))
                 fields = {}
 
 

@@ -387,6 +387,13 @@ async def test_pages_of_other_sites_cannot_reach_a_loopback_server(defined: Clie
     await refused(defined, 403, "Origin", "POST", "/UserSetting", {"a": 1}, Origin="http://evil.example")
     await refused(defined, 403, "Host", "GET", "/UserSetting", Host="evil.example")
     await refused(defined, 415, "x-ndjson", "POST", "/$import", "{}", Content_Type="text/plain")
+    for origin in ("null", "http://[", "https://evil.example:8080"):
+        await refused(defined, 403, "Origin", "POST", "/UserSetting", {"a": 1}, Origin=origin)
+    for host in ("[::1", "]", "a b"):
+        reply = await defined.get("/health", Host=host)
+        assert reply.status in (400, 403), host
+    for host in ("LOCALHOST:1", "[::1]:8080", "127.0.0.1"):
+        assert (await defined.get("/health", Host=host)).status == 200, host
     allowed = await defined.post("/UserSetting", {"a": 1}, Origin="http://localhost:3000")
     assert allowed.status == 201
 

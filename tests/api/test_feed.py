@@ -141,6 +141,23 @@ async def test_a_stream_of_a_type_leaves_the_others_out(filled: Client) -> None:
     ]
 
 
+async def test_a_page_of_a_type_is_empty_only_when_there_is_no_more(filled: Client) -> None:
+    """Also when the events between fill many a page."""
+    await asyncio.gather(*(filled.put(f"/Other/noise{n % 9}", {"n": n}) for n in range(300)))
+    await filled.put("/UserSetting/late", {"n": 1})
+    page = (await filled.get("/UserSetting/_changes?since=5&_count=10")).json
+    assert [event["subject"] for event in page["events"]] == ["UserSetting/late"]
+
+
+async def test_a_stream_begins_with_its_cursor(filled: Client) -> None:
+    """So that a client that loses it before the first event misses nothing."""
+    async with filled.session.get(
+        f"{filled.url}/_changes?since=now", headers={"Accept": "text/event-stream"}
+    ) as response:
+        assert (await response.content.readline()).startswith(b"id: 6.")
+        assert (await response.content.readline()).startswith(b"retry: ")
+
+
 async def test_changes_live_says_what_polling_says(filled: Client) -> None:
     polled = (await filled.get("/UserSetting/$changes?version=2")).json["changes"]
     live = await take(filled.session, f"{filled.url}/UserSetting/$changes?version=2", 3)

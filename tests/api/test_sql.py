@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from harness.client import Client
+
+from eventstore.server.app import serving
+from eventstore.server.settings import Settings
 
 
 async def ask(client: Client, *statement: Any) -> Any:
@@ -165,3 +174,55 @@ async def test_a_statement_of_brackets_is_answered_at_once(filled: Client) -> No
     assert (await ask(filled, "[" * 90_000)).status == 400
     assert (await ask(filled, "[" * 1_000_000)).status == 413
     assert time.monotonic() - started < 3
+
+
+async def test_the_data_directory_may_be_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what lies in the current directory is not imported by the process of $sql."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "struct.py").write_text("raise ImportError('not this one')")
+    async with (
+        serving(Settings(port=0, data=Path("data"))) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        assert (await ask(Client(session, url), "SELECT 7 AS n")).json == [{"n": 7}]
+
+
+async def test_a_worker_that_died_is_replaced(filled: Client) -> None:
+    assert (await ask(filled, "SELECT 1 AS n")).status == 200
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "sqlworker"], check=False, capture_output=True, text=True
+    )
+    for pid in found.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    replies = [await ask(filled, "SELECT 1 AS n") for _ in range(3)]
+    assert replies[-1].json == [{"n": 1}]
+    assert {reply.status for reply in replies} <= {200, 413, 503}
+
+
+async def test_names_of_columns_count_for_the_limit_of_an_answer(filled: Client) -> None:
+    name = "n" * 30_000
+    reply = await ask(
+        filled,
+        f'WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT 9000) SELECT 1 AS "{name}" FROM c',
+    )
+    assert reply.status == 413
+
+
+async def test_a_client_that_goes_away_leaves_its_place(filled: Client) -> None:
+    endless = _json("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+    for _ in range(16):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await filled.post("/$sql", endless)
+    started = time.monotonic()
+    while (await ask(filled, "SELECT 1 AS n")).status != 200:
+        assert time.monotonic() - started < 6
+        await asyncio.sleep(0.1)
+
+
+async def test_explain_is_no_select_and_literals_are_no_names(filled: Client) -> None:
+    assert (await ask(filled, "EXPLAIN SELECT 1")).status == 400
+    assert (await ask(filled, "SELECT 'quire_event' AS a, 'quire_x' AS b FROM usersetting")).status == 200
+    assert (await ask(filled, "SELECT count(*) FROM 'quire_event'")).status == 422
