@@ -89,6 +89,10 @@ class Store:
             raise Gone(f"{type}/{id} was deleted at version {position}", position)
         return event
 
+    async def arrived(self, position: Position) -> None:
+        """Wait, however long, until the log is at a position."""
+        await self._writer.reached(position)
+
     async def reached(self, position: Position) -> None:
         """Wait until the log is at a position. Raises NotYet after WAIT_SECONDS_MAX."""
         try:

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 
@@ -89,10 +89,11 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
             runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS_MAX)
             await runner.setup()
             try:
-                await web.SockSite(runner, listener).start()
                 url = _url(listener)
-                _announce(store, url)
-                yield url
+                async with publishing(store, settings, settings.base_url or url):
+                    await web.SockSite(runner, listener).start()
+                    _announce(store, url)
+                    yield url
             finally:
                 store.feed.close()
                 await store.log.interrupt()
@@ -113,6 +114,31 @@ def _protocol_log() -> logging.Logger:
     quiet = logging.getLogger("quire.http.protocol")
     quiet.setLevel(logging.CRITICAL)
     return quiet
+
+
+@asynccontextmanager
+async def publishing(store: Store, settings: Settings, base_url: str) -> AsyncIterator[None]:
+    """Keep the stream up with the log until the block ends, when there is one to keep.
+
+    Raises Unavailable when the embedded nats-server cannot run; one that is only away is waited for.
+    """
+    if settings.nats == "off":
+        yield
+        return
+    from eventstore.delivery.nats import Publisher, connecting  # noqa: PLC0415 - adapters are imported when used
+    from eventstore.server.broker import embedded  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        connect = connecting(settings.nats)
+        if settings.nats == "embedded":
+            broker = await stack.enter_async_context(embedded(settings.data, settings.nats_port))
+            connect = connecting(broker.url, **broker.publisher_options)
+        publisher = Publisher(store.log, store.arrived, connect=connect, base_url=base_url)
+        publisher.start()
+        try:
+            yield
+        finally:
+            await publisher.stop()
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -124,6 +124,16 @@ def serve(
             envvar="QUIRE_TRUSTED_PROXY", help="Address whose X-Forwarded-* is believed; repeatable."
         ),
     ] = None,
+    nats: Annotated[
+        str,
+        typer.Option(
+            envvar="QUIRE_NATS",
+            help="Experimental: publish every event to NATS JetStream; embedded starts a nats-server, a URL uses yours.",
+        ),
+    ] = "off",
+    nats_port: Annotated[
+        int, typer.Option(envvar="QUIRE_NATS_PORT", help="Of the embedded one; 0 takes any that is free.")
+    ] = 4222,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -148,6 +158,8 @@ def serve(
         fhir_version=fhir_version,
         fhir_post_id=fhir_post_id.value,
         base_url=base_url,
+        nats=nats,
+        nats_port=nats_port,
         trusted_proxies=tuple(trusted_proxy or ()),
         insecure=insecure,
     )

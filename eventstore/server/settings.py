@@ -35,6 +35,10 @@ class Settings(msgspec.Struct, frozen=True):
     """The URL under which clients reach the server; empty takes the Host header."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose X-Forwarded-Host and X-Forwarded-Proto are believed."""
+    nats: str = "off"
+    """`off`, `embedded` for a nats-server of our own, or the URL of one."""
+    nats_port: int = 4222
+    """Of the embedded one; 0 takes any that is free."""
     insecure: bool = False
     """Listen on an address that others can reach, without access control."""
 

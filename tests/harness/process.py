@@ -29,12 +29,14 @@ class Server:
         self.data = data
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.options: tuple[str, ...] = ()
+        """More options of `quire serve`."""
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(
-            *QUIRE, "serve", "--port", str(self.port), "--data", str(self.data),
+            *QUIRE, "serve", "--port", str(self.port), "--data", str(self.data), *self.options,
             stderr=asyncio.subprocess.DEVNULL, env={**os.environ},
         )  # fmt: skip
         async with asyncio.timeout(START_SECONDS_MAX), aiohttp.ClientSession() as session:

@@ -1,0 +1,1 @@
+"""Delivery: what leaves the log for others, and the channels it leaves by."""

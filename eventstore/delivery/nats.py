@@ -1,0 +1,371 @@
+"""The publisher: follows the log and sends every event to the stream, which is its own checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Literal, Self
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from eventstore.delivery.fence import Fence, Opened, hole_at
+from eventstore.delivery.jetstream import Halted, JetStream, StreamSettings, check_version, close, send
+from eventstore.delivery.message import Composer, Message
+from eventstore.errors import NotYet, QuireError, Unavailable
+from eventstore.event import Event, Position
+from eventstore.follower import Reached
+from eventstore.log.base import EventLog, Span
+
+WINDOW_MESSAGES_MAX = 256
+"""In flight; the best of those measured."""
+WINDOW_BYTES_MAX = 4 * 1024 * 1024
+CHUNK_EVENTS = 512
+CHUNK_BYTES = 8 * 1024 * 1024
+ACKNOWLEDGE_SECONDS_MAX = 5.0
+"""How long nothing may be acknowledged while something is in flight."""
+LOOK_SECONDS = 0.1
+CONNECT_SECONDS_MAX = 5.0
+BACK_OFF_SECONDS_MIN = 0.05
+BACK_OFF_SECONDS_MAX = 2.0
+HALTED_SECONDS = 5.0
+"""How often a halted publisher looks whether what was wrong was put right."""
+STOP_SECONDS_MAX = 0.5
+
+Connect = Callable[[], Awaitable[Client]]
+"""Makes one attempt to connect, and answers a connection that the publisher may close."""
+
+_log = logging.getLogger("quire.publisher")
+
+
+class Lost(Exception):
+    """What became of the messages in flight is not known: read the stream's tip again."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How the publisher stands."""
+
+    state: Literal["starting", "publishing", "away", "halted"]
+    """Away: the broker cannot be reached or refuses, and is tried again. Halted: somebody has to put something right."""
+    reason: str
+    remedy: str
+    differs_at: Position | None
+    """Where stream and log part, when that is why it halted."""
+    position: Position
+    """The last that the stream has acknowledged."""
+    lag_events: int
+    stream: str
+    generation: int
+
+
+class _PublishError(msgspec.Struct):
+    description: str = ""
+    err_code: int = 0
+
+
+class _Acknowledgement(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    error: _PublishError | None = None
+
+
+_acknowledgement = msgspec.json.Decoder(_Acknowledgement).decode
+
+
+def connecting(servers: str | Sequence[str], **options: Any) -> Connect:
+    """A `Connect` for these servers, with nats-py's options (user, password, user_credentials, tls ...)."""
+
+    async def connect() -> Client:
+        problems: list[Exception] = []
+
+        async def note(error: Exception) -> None:
+            problems.append(error)
+
+        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
+        given = {"name": "quire publisher", **options, **once, "error_cb": note}
+        client = Client()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX):
+                await client.connect([servers] if isinstance(servers, str) else list(servers), **given)
+            return client
+        except BaseException as error:
+            await close(client)
+            if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
+                raise
+            reason = problems[-1] if problems else error
+            raise Unavailable(f"no NATS server can be reached: {reason or type(reason).__name__}") from error
+
+    return connect
+
+
+class Window:
+    """What is sent and not yet acknowledged, on one connection. Any surprise loses all of it."""
+
+    def __init__(self, client: Client, stream: str, after: Position) -> None:
+        self.sent = after
+        self.acknowledged = after
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._client = client
+        self._stream = stream
+        self._inbox = client.new_inbox()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+        self._moved = asyncio.Event()
+        self._moved_at = 0.0
+        self._subscription: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        self._subscription = await self._client.subscribe(self._inbox, cb=self._answered)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._subscription is not None:
+            with suppress(Exception):
+                await self._subscription.unsubscribe()
+
+    async def send(self, message: Message) -> None:
+        """Send the message of the next position, when there is room."""
+        while len(self._sizes) >= WINDOW_MESSAGES_MAX or self._bytes >= WINDOW_BYTES_MAX:
+            await self._move()
+        if self.lost.done():
+            raise Lost(self.lost.result())
+        if not self._sizes:
+            self._moved_at = asyncio.get_running_loop().time()
+        size = len(message.head) + len(message.payload)
+        self._sizes.append(size)
+        self._bytes += size
+        self.sent += 1
+        await send(self._client, message, self._inbox)
+
+    async def reached(self, position: Position) -> None:
+        """Wait until a position is acknowledged."""
+        while self.acknowledged < position:
+            await self._move()
+
+    def look(self) -> None:
+        """Give the window up when the connection is gone or nothing was acknowledged for too long."""
+        if not self._client.is_connected:
+            self._lose(f"the connection was lost: {self._client.last_error or 'closed by the broker'}")
+        elif self._sizes and self._waited() > ACKNOWLEDGE_SECONDS_MAX:
+            self._lose(f"nothing was acknowledged for {ACKNOWLEDGE_SECONDS_MAX} seconds")
+
+    def _waited(self) -> float:
+        return asyncio.get_running_loop().time() - self._moved_at
+
+    async def _move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def _answered(self, answer: Msg) -> None:
+        """Acknowledgements come in the order of what was sent: each must be the next position's."""
+        if self.lost.done():
+            return
+        try:
+            told = _acknowledgement(answer.data)
+        except msgspec.DecodeError:
+            self._lose("JetStream does not answer; is it enabled for this account?")
+            return
+        if told.error is not None:
+            self._lose(f"the broker refused it: {told.error.description} ({told.error.err_code})")
+        elif told.seq != self.acknowledged + 1 or told.stream != self._stream:
+            self._lose(f"{self.acknowledged + 1} was acknowledged as {told.seq} of {told.stream}")
+        else:
+            self.acknowledged += 1
+            self._bytes -= self._sizes.popleft()
+            self._moved_at = asyncio.get_running_loop().time()
+            self._moved.set()
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+
+class Sender:
+    """Sends the log's events to a stream that the fence has opened. Raises Lost, or Halted for a log with a gap."""
+
+    def __init__(self, client: Client, log: EventLog, opened: Opened, base_url: str) -> None:
+        self.window = Window(client, opened.name, opened.last)
+        self._log = log
+        self._composer = Composer(log.id, opened.name, client.max_payload, base_url)
+
+    async def follow(self, reached: Reached) -> None:
+        """Send everything there is and everything that comes."""
+        async with self.window:
+            await self._watched(self._follow(reached))
+
+    async def until(self, position: Position) -> None:
+        """Send everything up to a position, and wait until it is acknowledged."""
+        async with self.window:
+            await self._watched(self._until(position))
+
+    async def _follow(self, reached: Reached) -> None:
+        while True:
+            await self._send_rest(None)
+            with suppress(NotYet):
+                await reached(self.window.sent + 1)
+
+    async def _until(self, position: Position) -> None:
+        await self._send_rest(position)
+        await self.window.reached(position)
+
+    async def _send_rest(self, until: Position | None) -> None:
+        while events := await self._next(until):
+            for event in events:
+                if event.position != self.window.sent + 1:
+                    await self._fill(event.position - 1)
+                await self.window.send(self._composer.message(event))
+
+    async def _next(self, until: Position | None) -> list[Event]:
+        after = self.window.sent
+        return await self._log.events(Span(after, until, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES))
+
+    async def _fill(self, until: Position) -> None:
+        """Placeholders for positions that no event has; they must lie in a hole that an epoch left."""
+        first = self.window.sent + 1
+        hole = hole_at(await self._log.holes(), first)
+        if hole is None or hole.until < until:
+            raise Halted(
+                f"the log has no event at position {first}", "find out why with `quire verify`", first
+            )
+        while self.window.sent < until:
+            await self.window.send(self._composer.placeholder(self.window.sent + 1, hole))
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run the work until it is done or the window is lost."""
+        task, lost = asyncio.create_task(work), self.window.lost
+        try:
+            while not task.done():
+                await asyncio.wait((task, lost), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                self.window.look()
+                if lost.done():
+                    raise Lost(lost.result())
+            task.result()
+        finally:
+            await _end(task)
+
+
+class Publisher:
+    """Publishes a log. Who publishes, and how often it is killed, is one to the stream: it takes each position once."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        reached: Reached,
+        *,
+        connect: Connect,
+        stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
+        base_url: str = "",
+    ) -> None:
+        """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid."""
+        stream.check()
+        self._events = log
+        self._reached = reached
+        self._connect = connect
+        self._settings = stream
+        self._base_url = base_url
+        self._status = Status("starting", "", "", None, 0, 0, stream.name, 0)
+        self._window: Window | None = None
+        self._erased: set[Position] = set()
+        self._again = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Publish in the background until `stop`; whether there is a broker is found out there."""
+        self._task = asyncio.create_task(self._run(), name="quire-publisher")
+
+    async def stop(self) -> None:
+        """Publish what the log has, for STOP_SECONDS_MAX at most, and end."""
+        if self._task is None:
+            return
+        with suppress(TimeoutError, QuireError):
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await self._finish()
+        await _end(self._task)
+
+    def look_again(self) -> None:
+        """Try now what would be tried later: something was put right."""
+        self._again.set()
+
+    @property
+    def position(self) -> Position:
+        """The last position that the stream has acknowledged."""
+        return self._window.acknowledged if self._window is not None else self._status.position
+
+    async def status(self) -> Status:
+        """How it stands now. Raises Unavailable when the log cannot be read."""
+        tip = await self._events.tip()
+        lag = max(0, tip.position - self.position)
+        return msgspec.structs.replace(self._status, position=self.position, lag_events=lag)
+
+    async def _finish(self) -> None:
+        tip = await self._events.tip()
+        if self._window is not None and self._status.state == "publishing":
+            await self._window.reached(tip.position)
+
+    async def _run(self) -> None:
+        pause = BACK_OFF_SECONDS_MIN
+        while True:
+            before = self.position
+            try:
+                await self._session()
+            except Halted as halted:
+                self._tell(
+                    state="halted", reason=halted.reason, remedy=halted.remedy, differs_at=halted.position
+                )
+                pause = HALTED_SECONDS
+            except Exception as error:
+                self._away(error)
+                progress = self.position > before
+                pause = BACK_OFF_SECONDS_MIN if progress else min(2 * pause, BACK_OFF_SECONDS_MAX)
+            await self._wait(pause)
+
+    async def _session(self) -> None:
+        """Connect, look at the stream, and send until something is not as it should be."""
+        client = await self._connect()
+        try:
+            check_version(client)
+            fence = Fence(JetStream(client), self._events, self._settings)
+            opened = await fence.open(self._erased)
+            sender = Sender(client, self._events, opened, self._base_url)
+            self._window = sender.window
+            self._tell(state="publishing", stream=opened.name, generation=opened.generation)
+            await sender.follow(self._reached)
+        finally:
+            await close(client)
+
+    async def _wait(self, seconds: float) -> None:
+        self._again.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+
+    def _away(self, error: Exception) -> None:
+        expected = isinstance(error, QuireError | Lost | OSError | TimeoutError | nats.errors.Error)
+        if not expected:
+            _log.error("the publisher failed and tries again", exc_info=error)
+        self._tell(state="away", reason=str(error) or type(error).__name__)
+
+    def _tell(self, **changes: Any) -> None:
+        """Note how it stands, and log it when that is news."""
+        before = self._status
+        fresh: dict[str, Any] = {"reason": "", "remedy": "", "differs_at": None, **changes}
+        self._status = now = msgspec.structs.replace(before, **fresh)
+        if now != before:
+            level = logging.INFO if now.state == "publishing" else logging.WARNING
+            told = {name: value for name, value in msgspec.structs.asdict(now).items() if value}
+            _log.log(level, "publisher %s", now.state, extra={**told, "position": self.position})
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it ends: nats-py swallows a cancellation that meets it in a flush."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=LOOK_SECONDS)
+    if not task.cancelled():
+        task.exception()
