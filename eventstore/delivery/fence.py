@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from eventstore.delivery import subject
@@ -11,11 +11,11 @@ from eventstore.delivery.jetstream import (
     LOG,
     NAME_IN_USE,
     SUBJECTS_OVERLAP,
+    WINDOW_MESSAGES_MAX,
     Halted,
     Info,
     JetStream,
     Refused,
-    Stored,
     StreamSettings,
     config_faults,
     limits_of,
@@ -49,6 +49,7 @@ class Fence:
         self._js = js
         self._log = log
         self._settings = settings
+        self._before: dict[Hole, str] = {}
 
     async def open(self, erased: set[Position]) -> Opened:
         """The stream to publish to, made when there is none. `erased` is kept: deletions that were already looked at."""
@@ -162,20 +163,26 @@ class Fence:
         return hole_at(await self._log.holes(), position) is not None
 
     async def _of_one_history(self, info: Info) -> None:
-        """The last message must be the log's event at its position, and nothing may be behind the log's tip."""
+        """The last messages must be the log's events at their positions, and nothing may be behind the log's tip.
+
+        The last one alone would not do. A stray message takes the number of the first in flight, which is refused;
+        those behind it then find the number that they expect, and are taken (measured, 2.15.1). So everything is
+        looked at that could have been in flight together.
+        """
         tip = await self._log.tip()
         if info.state.last_seq > tip.position:
             _not_ahead(info, tip.position, await self._fork(info, tip.position))
-        last = await self._js.last(info.name)
-        if last is None:
-            return
-        if differs := await self._differs(info, last):
-            position = await self._fork(info, last.seq)
-            raise Halted(
-                f"the stream {info.name} and the log part at position {position}: of the message at {last.seq}, {differs}",
-                REBUILD,
-                position,
-            )
+        first, agreed = max(1, info.state.last_seq - WINDOW_MESSAGES_MAX + 1), False
+        async for message in self._js.messages(info, first, headers_only=True):
+            sequence = message.metadata.sequence.stream
+            if what := await self._differs(info, sequence, message.subject, message.headers or {}):
+                fork = sequence if agreed else await self._fork(info, sequence)
+                raise Halted(
+                    f"the stream {info.name} and the log part at position {fork}: of the message at {sequence}, {what}",
+                    REBUILD,
+                    fork,
+                )
+            agreed = True
 
     async def _fork(self, info: Info, until: Position) -> Position:
         """The first position at which stream and log differ, by halving; `until` + 1 when they agree up to there.
@@ -185,25 +192,35 @@ class Fence:
         low, high = info.state.first_seq, until + 1
         while low < high:
             middle = (low + high) // 2
-            stored = await self._js.at_or_after(info.name, middle)
-            if stored is not None and await self._differs(info, stored):
+            if await self._differs_at(info, middle):
                 high = middle
             else:
                 low = middle + 1
         return low
 
-    async def _differs(self, info: Info, stored: Stored) -> str:
+    async def _differs_at(self, info: Info, position: Position) -> str:
+        """How the first message at a position or after it differs from the log's event."""
+        stored = await self._js.at_or_after(info.name, position)
+        if stored is None:
+            return ""
+        return await self._differs(info, stored.seq, stored.subject, headers(stored.hdrs))
+
+    async def _differs(self, info: Info, sequence: Position, where: str, fields: Mapping[str, str]) -> str:
         """How a message differs from the log's event. One in a hole stands for the last before the hole."""
-        hole = hole_at(await self._log.holes(), stored.seq)
+        hole = hole_at(await self._log.holes(), sequence)
         if hole is not None:
-            before = await self._js.at_or_after(info.name, hole.after) if hole.after > 0 else None
-            if before is None or before.seq > hole.after:
-                return ""
-            stored = before
-        event = await self._log.at(stored.seq)
+            return await self._differs_before(info, hole)
+        event = await self._log.at(sequence)
         if event is None:
             return "the log has no event there"
-        return difference(event, stored.subject, headers(stored.hdrs), None)
+        return difference(event, where, fields, None)
+
+    async def _differs_before(self, info: Info, hole: Hole) -> str:
+        if hole not in self._before:
+            stored = await self._js.at_or_after(info.name, hole.after) if hole.after > 0 else None
+            gone = stored is None or stored.seq > hole.after
+            self._before[hole] = "" if gone else await self._differs_at(info, hole.after)
+        return self._before[hole]
 
 
 def _not_ahead(info: Info, tip: Position, fork: Position) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
 
 from eventstore.delivery import subject
 from eventstore.delivery.message import Message
@@ -19,8 +22,14 @@ API = "$JS.API"
 REQUEST_SECONDS_MAX = 5.0
 CLOSE_SECONDS_MAX = 0.5
 PAGES_MAX = 1000
-READER_SECONDS = 60
-"""After so long without a request the broker removes a reading consumer."""
+READER_SECONDS = 30
+"""After so long without a request the broker removes a consumer of ours that nobody reads any more."""
+FETCH_MESSAGES_MAX = 512
+FETCH_BYTES = 8 * 1024 * 1024
+"""About what one fetch should hold; the next asks for fewer when this one was bigger."""
+WINDOW_MESSAGES_MAX = 256
+"""In flight; the best of those measured (reference/performance.md, 1e). Also how far back the fence must look, so it
+may never be made smaller than it was."""
 SERVER_MIN = (2, 10, 26)
 """Older servers lose or repeat what this publisher needs kept."""
 DUPLICATE_SECONDS = 1
@@ -252,20 +261,37 @@ class JetStream:
         """Remove a stream and all that it holds."""
         await self._ask(f"STREAM.DELETE.{name}", _Answer, None)
 
-    async def last(self, name: str) -> Stored | None:
-        """The last message that is there."""
-        return await self._message(name, {"last_by_subj": subject.EVERYTHING})
-
     async def at_or_after(self, name: str, seq: int) -> Stored | None:
         """The first message that is there at a sequence or after it."""
         return await self._message(name, {"seq": seq, "next_by_subj": subject.EVERYTHING})
 
-    async def reader(self, name: str, first: int) -> str:
-        """Make a consumer for reading everything from a sequence on, which goes away by itself; its name."""
+    async def messages(self, info: Info, first: int, *, headers_only: bool = False) -> AsyncIterator[Msg]:
+        """The messages from a sequence on to the last that there was when `info` was asked for, oldest first."""
+        if info.state.messages == 0 or first > info.state.last_seq:
+            return
+        name = await self._reader(info.name, first, headers_only)
+        reading = await self.client.jetstream().pull_subscribe_bind(
+            name, stream=info.name, pending_bytes_limit=0
+        )
+        try:
+            async for message in _fetched(reading):
+                if message.metadata.sequence.stream > info.state.last_seq:
+                    return
+                yield message
+                if message.metadata.sequence.stream == info.state.last_seq:
+                    return
+        finally:
+            with suppress(Exception):
+                await reading.unsubscribe()
+                await self._ask(f"CONSUMER.DELETE.{info.name}.{name}", _Answer, None)
+
+    async def _reader(self, name: str, first: int, headers_only: bool) -> str:
+        """Make a consumer for reading from a sequence on; its name."""
         config = {
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": first,
             "ack_policy": "none",
+            "headers_only": headers_only,
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": READER_SECONDS * NANOSECONDS,
@@ -300,12 +326,29 @@ class JetStream:
         return msgspec.json.decode(answer.data, type=type)
 
 
+async def _fetched(reading: JetStreamContext.PullSubscription) -> AsyncIterator[Msg]:
+    """What a consumer has, until nothing is left. Raises TimeoutError when something is left and does not come."""
+    size = 1
+    while True:
+        try:
+            found = await reading.fetch(size, timeout=REQUEST_SECONDS_MAX)
+        except NatsTimeoutError:
+            if (await reading.consumer_info()).num_pending:
+                raise
+            return
+        for message in found:
+            yield message
+        mean = sum(len(message.data) for message in found) // max(1, len(found))
+        size = max(1, min(size * 4, FETCH_MESSAGES_MAX, FETCH_BYTES // (mean + 1)))
+
+
 def check_version(client: Client) -> None:
     """Raises Halted when the server is older than SERVER_MIN."""
-    version = client.connected_server_version
-    if (version.major, version.minor, version.patch) < SERVER_MIN:
-        wanted = ".".join(map(str, SERVER_MIN))
-        raise Halted(f"nats-server {version} is too old", f"update it to {wanted} or later")
+    told = client.connected_server_version
+    version = (told.major, told.minor, told.patch)
+    if version < SERVER_MIN:
+        has, wanted = (".".join(map(str, one)) for one in (version, SERVER_MIN))
+        raise Halted(f"nats-server {has} is too old", f"update it to {wanted} or later")
 
 
 async def send(client: Client, message: Message, reply: str) -> None:

@@ -16,7 +16,15 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from eventstore.delivery.fence import Fence, Opened, hole_at
-from eventstore.delivery.jetstream import Halted, JetStream, StreamSettings, check_version, close, send
+from eventstore.delivery.jetstream import (
+    WINDOW_MESSAGES_MAX,
+    Halted,
+    JetStream,
+    StreamSettings,
+    check_version,
+    close,
+    send,
+)
 from eventstore.delivery.message import Composer, Message
 from eventstore.errors import NotYet, QuireError, Unavailable
 from eventstore.event import Event, Position

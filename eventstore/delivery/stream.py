@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeoutError
 
 from eventstore.delivery import subject
 from eventstore.delivery.fence import EPOCH, Fence, hole_at
@@ -27,10 +26,7 @@ from eventstore.errors import NotFound, Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import EventLog, Hole, Span
 
-FETCH_MESSAGES_MIN = 16
-FETCH_MESSAGES_MAX = 512
-FETCH_BYTES = 8 * 1024 * 1024
-"""About what one fetch should hold; the next asks for fewer when this one was bigger."""
+TELL_MESSAGES = 1000
 TELL_SECONDS = 0.2
 TRIES_MAX = 10
 """Windows that a rebuild may lose one after the other without any progress."""
@@ -230,14 +226,14 @@ class _Walk:
     async def difference(self, progress: Progress) -> Difference | None:
         """The first place where they differ."""
         holes, expected = await self._log.holes(), self._info.state.first_seq
-        async for message in _messages(self._js, self._info):
+        async for message in self._js.messages(self._info, self._info.state.first_seq):
             sequence = message.metadata.sequence.stream
             if gap := await self._missing(expected, sequence):
                 return gap
             if what := await self._differs(message, sequence, holes):
                 return Difference(sequence, what)
             expected = sequence + 1
-            if expected % FETCH_MESSAGES_MAX == 0:
+            if expected % TELL_MESSAGES == 0:
                 progress(sequence)
         return await self._missing(expected, self._info.state.last_seq + 1)
 
@@ -277,29 +273,3 @@ class _Events:
                 break
             self._after = max(self._chunk)
         return self._chunk.get(position)
-
-
-async def _messages(js: JetStream, info: Info) -> AsyncIterator[Msg]:
-    """Every message of a stream up to the last that it had when `info` was asked for, oldest first."""
-    left, size = info.state.messages, FETCH_MESSAGES_MIN
-    if left == 0:
-        return
-    name = await js.reader(info.name, info.state.first_seq)
-    subscription = await js.client.jetstream().pull_subscribe_bind(
-        name, stream=info.name, pending_bytes_limit=0
-    )
-    try:
-        while left > 0:
-            found = await subscription.fetch(min(size, left), timeout=REQUEST_SECONDS_MAX)
-            for message in found:
-                if message.metadata.sequence.stream > info.state.last_seq:
-                    return
-                yield message
-            left -= len(found)
-            mean = sum(len(message.data) for message in found) // max(1, len(found))
-            size = max(1, min(size * 2, FETCH_MESSAGES_MAX, FETCH_BYTES // (mean + 1)))
-    except NatsTimeoutError:
-        if (await subscription.consumer_info()).num_pending:
-            raise
-    finally:
-        await subscription.unsubscribe()

@@ -257,7 +257,7 @@ async def test_a_stream_ahead_of_the_log_halts_until_an_epoch_is_begun(
             await begin_epoch(copy, await seen(client, copy), lambda _: Rows(), "2027", b"s" * 16, "")
         await restored.fill(10)
         publisher.look_again()
-        await published(publisher, copy)
+        await published(publisher, copy, was_halted=True)
     messages = await whole(restored, broker)
     assert [message.subject for message in messages[50:51]] == ["quire.QuireEpoch.51.created"]
     assert len(messages) == 61
@@ -431,7 +431,7 @@ async def test_a_message_that_is_missing_halts_unless_its_event_was_erased(
             )
         await filler.fill(5)
         publisher.look_again()
-        await published(publisher, filler.log)
+        await published(publisher, filler.log, was_halted=True)
     async with publisher_of(broker) as client:
         report = await check(client, filler.log)
     assert report.whole
