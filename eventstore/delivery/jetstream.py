@@ -28,8 +28,7 @@ FETCH_MESSAGES_MAX = 512
 FETCH_BYTES = 8 * 1024 * 1024
 """About what one fetch should hold; the next asks for fewer when this one was bigger."""
 WINDOW_MESSAGES_MAX = 256
-"""In flight; the best of those measured (reference/performance.md, 1e). Also how far back the fence must look, so it
-may never be made smaller than it was."""
+"""In flight; the best of those measured. The fence looks as far back, so it may never be made smaller than it was."""
 SERVER_MIN = (2, 10, 26)
 """Older servers lose or repeat what this publisher needs kept."""
 DUPLICATE_SECONDS = 1

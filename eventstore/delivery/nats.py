@@ -31,8 +31,6 @@ from eventstore.event import Event, Position
 from eventstore.follower import Reached
 from eventstore.log.base import EventLog, Span
 
-WINDOW_MESSAGES_MAX = 256
-"""In flight; the best of those measured."""
 WINDOW_BYTES_MAX = 4 * 1024 * 1024
 CHUNK_EVENTS = 512
 CHUNK_BYTES = 8 * 1024 * 1024

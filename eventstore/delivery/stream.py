@@ -13,7 +13,6 @@ from eventstore.delivery import subject
 from eventstore.delivery.fence import EPOCH, Fence, hole_at
 from eventstore.delivery.jetstream import (
     LOG,
-    REQUEST_SECONDS_MAX,
     Consumer,
     Halted,
     Info,

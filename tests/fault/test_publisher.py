@@ -18,7 +18,7 @@ from harness.stream import Filler, connected, halted, published, publishing, seq
 from nats.aio.msg import Msg
 
 from eventstore.delivery import nats as publisher_module
-from eventstore.delivery.jetstream import JetStream, StreamSettings
+from eventstore.delivery.jetstream import WINDOW_MESSAGES_MAX, JetStream, StreamSettings
 from eventstore.delivery.nats import Publisher, connecting
 from eventstore.delivery.stream import check, seen
 from eventstore.epoch import begin_epoch
@@ -235,7 +235,28 @@ async def test_a_stray_message_halts_with_its_position(filler: Filler, broker: B
         assert (status.differs_at, status.position, status.lag_events) == (10, 9, 5)
         assert "not published by Quire" in status.reason
         assert "quire stream rebuild" in status.remedy
-        assert len(await stored(broker.url)) == 10
+    for _ in range(2):
+        async with publishing(filler, broker) as publisher:
+            assert (await halted(publisher)).differs_at == 10
+
+
+async def test_what_was_in_flight_behind_a_stray_message_hides_nothing(filler: Filler, broker: Broker) -> None:
+    """The stray takes the number of the first in flight; the broker then takes all that are behind that one."""
+    await filler.fill(1000)
+    async with publishing(filler, broker) as publisher:
+        await published(publisher, filler.log)
+        async with publisher_of(broker) as client:
+            await client.jetstream().publish("quire.x", b"stray")
+        await filler.fill(2000)
+        assert (await halted(publisher)).differs_at == 1001
+    last = sequence((await stored(broker.url))[-1])
+    assert 1001 < last <= 1000 + WINDOW_MESSAGES_MAX
+    async with publishing(filler, broker) as publisher:
+        assert (await halted(publisher)).differs_at == 1001
+    async with publisher_of(broker) as client:
+        report = await check(client, filler.log)
+    assert report.difference is not None
+    assert report.difference.position == 1001
 
 
 async def test_a_stream_ahead_of_the_log_halts_until_an_epoch_is_begun(
