@@ -240,7 +240,9 @@ async def test_a_stray_message_halts_with_its_position(filler: Filler, broker: B
             assert (await halted(publisher)).differs_at == 10
 
 
-async def test_what_was_in_flight_behind_a_stray_message_hides_nothing(filler: Filler, broker: Broker) -> None:
+async def test_what_was_in_flight_behind_a_stray_message_hides_nothing(
+    filler: Filler, broker: Broker
+) -> None:
     """The stray takes the number of the first in flight; the broker then takes all that are behind that one."""
     await filler.fill(1000)
     async with publishing(filler, broker) as publisher:
