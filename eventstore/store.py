@@ -43,8 +43,12 @@ class Store:
 
     @property
     def trouble(self) -> str:
-        """Why writes failed lately; empty when they do not."""
-        return self._writer.trouble.now()
+        """Why writes are held or failed lately; empty when they are neither."""
+        return self._writer.held or self._writer.trouble.now()
+
+    def hold(self, why: str) -> None:
+        """Refuse every write for this reason, until told otherwise with an empty one."""
+        self._writer.held = why
 
     async def kind(self, type: str) -> CompiledType:
         """The type of that name, after a look at the log when it is not known. Raises NotFound."""

@@ -99,6 +99,8 @@ class Writer:
     ) -> None:
         self.registry = Registry.empty(log.fhir_version)
         self.tip = Tip(0, "", log.genesis)
+        self.held = ""
+        """Why nothing may be written, though the storage would take it; empty when it may."""
         self._log = log
         self._project = project
         self._clock = clock
@@ -131,6 +133,8 @@ class Writer:
         """
         if self._closing:
             raise Unavailable("the server is stopping; try again")
+        if self.held:
+            raise Unavailable(self.held)
         if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
             raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
         waiting = _Waiting(commands, asyncio.get_running_loop().create_future())

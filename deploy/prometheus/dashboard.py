@@ -21,6 +21,8 @@ PANELS: list[tuple[str, str, str, str]] = [
     ("Writes that wait", "none", "quire_queue_transactions", "transactions"),
     ("Write-ahead log held back", "bytes", "quire_wal_bytes", "bytes"),
     ("Clients of the feed", "none", "quire_feed_clients", "clients"),
+    ("Events not in the stream yet", "none", "quire_publisher_lag_events", "events"),
+    ("State of the publisher", "none", "quire_publisher_state == 1", "{{state}}"),
     ("Memory", "bytes", "process_resident_memory_bytes", "resident"),
 ]  # fmt: skip
 

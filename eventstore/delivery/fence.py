@@ -12,6 +12,7 @@ from eventstore.delivery.jetstream import (
     NAME_IN_USE,
     SUBJECTS_OVERLAP,
     WINDOW_MESSAGES_MAX,
+    Ahead,
     Halted,
     Info,
     JetStream,
@@ -25,7 +26,7 @@ from eventstore.event import Position
 from eventstore.log.base import EventLog, Hole, Span
 
 REBUILD = "`quire stream rebuild` publishes the log again as the stream's next generation"
-EPOCH = "the log was restored from an older copy: begin a new epoch with `quire epoch`, then this goes on by itself"
+EPOCH = "the log was restored from an older copy: stop the server, begin a new epoch with `quire epoch`, start it again"
 OWN_BROKER = "give this log a broker or an account of its own, or remove the stream if its log is no more"
 
 
@@ -224,9 +225,9 @@ class Fence:
 
 
 def _not_ahead(info: Info, tip: Position, fork: Position) -> None:
-    """Raises Halted when a stream has positions that the log has not given yet."""
+    """Raises Ahead when a stream has positions that the log has not given yet."""
     if info.state.last_seq > tip:
-        raise Halted(
+        raise Ahead(
             f"the stream {info.name} is ahead of the log: it ends at {info.state.last_seq}, the log at {tip}",
             EPOCH,
             fork,

@@ -62,6 +62,10 @@ class Halted(Conflict):
         self.position = position
 
 
+class Ahead(Halted):
+    """The stream has positions that the log has not given yet: the log was restored from an older copy."""
+
+
 class Refused(Unavailable):
     """JetStream answered a request with an error. `number` is its error code."""
 

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.delivery import subject
+from eventstore.delivery import cloudevent, subject
 from eventstore.event import Context, Event, Position
 from eventstore.log.base import Hole
 
-CONTENT_TYPE = "application/fhir+json"
-SEQUENCE_DIGITS = 20
-"""`ce-sequence` is compared as text, so it has leading zeros."""
 VALUE_BYTES_MAX = 1024
 """Of a header value that a client chose; the log has all of it."""
 
@@ -47,7 +44,7 @@ class Composer:
         self._log = safe(log_id)
         self._bytes_max = bytes_max
         self._base_url = base_url.rstrip("/")
-        self._fixed = f"ce-specversion: 1.0\r\nce-source: urn:uuid:{self._log}\r\n"
+        self._fixed = f"ce-specversion: {cloudevent.VERSION}\r\nce-source: {cloudevent.source(self._log)}\r\n"
 
     def message(self, event: Event) -> Message:
         """The event as a message: its body as it is, or where to fetch it when the broker would not take it.
@@ -59,7 +56,7 @@ class Composer:
         if event.data is None:
             erased = f"{ERASED}: true\r\n" if is_erased(event) else ""
             return Message(where, _block(text + erased), b"")
-        head = _block(f"{text}ce-datacontenttype: {CONTENT_TYPE}\r\n")
+        head = _block(f"{text}ce-datacontenttype: {cloudevent.CONTENT_TYPE}\r\n")
         if len(head) + len(event.data) <= self._bytes_max:
             return Message(where, head, event.data)
         return Message(where, _block(text + self._reference(event, event.data)), b"")
@@ -73,11 +70,11 @@ class Composer:
         position, type = event.position, safe(event.type)
         return (
             f"{self._fence(position)}{self._fixed}"
-            f"ce-id: {self._log}:{position}\r\n"
-            f"ce-type: {subject.ROOT}.{type}.{event.action}\r\n"
-            f"ce-subject: {type}/{safe(event.id)}\r\n"
+            f"ce-id: {cloudevent.id(self._log, position)}\r\n"
+            f"ce-type: {cloudevent.type(type, event.action)}\r\n"
+            f"ce-subject: {cloudevent.subject(type, safe(event.id))}\r\n"
             f"ce-time: {event.at}\r\n"
-            f"ce-sequence: {position:0{SEQUENCE_DIGITS}d}\r\n"
+            f"ce-sequence: {cloudevent.sequence(position)}\r\n"
             f"{HASH}: {event.hash.hex()}\r\n{_correlation(event.context)}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Literal, Self
 
@@ -15,9 +15,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from eventstore.delivery.connect import Connect
 from eventstore.delivery.fence import Fence, Opened, hole_at
 from eventstore.delivery.jetstream import (
     WINDOW_MESSAGES_MAX,
+    Ahead,
     Halted,
     JetStream,
     StreamSettings,
@@ -26,7 +28,7 @@ from eventstore.delivery.jetstream import (
     send,
 )
 from eventstore.delivery.message import Composer, Message
-from eventstore.errors import NotYet, QuireError, Unavailable
+from eventstore.errors import NotYet, QuireError
 from eventstore.event import Event, Position
 from eventstore.follower import Reached
 from eventstore.log.base import EventLog, Span
@@ -37,17 +39,17 @@ CHUNK_BYTES = 8 * 1024 * 1024
 ACKNOWLEDGE_SECONDS_MAX = 5.0
 """How long nothing may be acknowledged while something is in flight."""
 LOOK_SECONDS = 0.1
-CONNECT_SECONDS_MAX = 5.0
 BACK_OFF_SECONDS_MIN = 0.05
 BACK_OFF_SECONDS_MAX = 2.0
 HALTED_SECONDS = 5.0
 """How often a halted publisher looks whether what was wrong was put right."""
 STOP_SECONDS_MAX = 0.5
 
-Connect = Callable[[], Awaitable[Client]]
-"""Makes one attempt to connect, and answers a connection that the publisher may close."""
-
 _log = logging.getLogger("quire.publisher")
+
+
+def _nobody(_why: str) -> None:
+    """For who does not append."""
 
 
 class Lost(Exception):
@@ -82,32 +84,6 @@ class _Acknowledgement(msgspec.Struct):
 
 
 _acknowledgement = msgspec.json.Decoder(_Acknowledgement).decode
-
-
-def connecting(servers: str | Sequence[str], **options: Any) -> Connect:
-    """A `Connect` for these servers, with nats-py's options (user, password, user_credentials, tls ...)."""
-
-    async def connect() -> Client:
-        problems: list[Exception] = []
-
-        async def note(error: Exception) -> None:
-            problems.append(error)
-
-        once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
-        given = {"name": "quire publisher", **options, **once, "error_cb": note}
-        client = Client()
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                await client.connect([servers] if isinstance(servers, str) else list(servers), **given)
-            return client
-        except BaseException as error:
-            await close(client)
-            if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
-                raise
-            reason = problems[-1] if problems else error
-            raise Unavailable(f"no NATS server can be reached: {reason or type(reason).__name__}") from error
-
-    return connect
 
 
 class Window:
@@ -267,23 +243,34 @@ class Publisher:
         connect: Connect,
         stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
         base_url: str = "",
+        hold: Callable[[str], None] = _nobody,
     ) -> None:
-        """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid."""
+        """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid.
+
+        `hold` is told why nothing may be appended to the log, when the stream is ahead of it, and "" when they were
+        compared and nothing is to be said against it.
+        """
         stream.check()
         self._events = log
         self._reached = reached
         self._connect = connect
         self._settings = stream
         self._base_url = base_url
+        self._hold = hold
         self._status = Status("starting", "", "", None, 0, 0, stream.name, 0)
         self._window: Window | None = None
         self._erased: set[Position] = set()
         self._again = asyncio.Event()
+        self._looked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Publish in the background until `stop`; whether there is a broker is found out there."""
         self._task = asyncio.create_task(self._run(), name="quire-publisher")
+
+    async def compared(self) -> None:
+        """Wait until log and stream were compared once, or the broker was found to be away."""
+        await self._looked.wait()
 
     async def stop(self) -> None:
         """Publish what the log has, for STOP_SECONDS_MAX at most, and end."""
@@ -321,6 +308,7 @@ class Publisher:
             try:
                 await self._session()
             except Halted as halted:
+                self._hold(str(halted) if isinstance(halted, Ahead) else "")
                 self._tell(
                     state="halted", reason=halted.reason, remedy=halted.remedy, differs_at=halted.position
                 )
@@ -329,6 +317,7 @@ class Publisher:
                 self._away(error)
                 progress = self.position > before
                 pause = BACK_OFF_SECONDS_MIN if progress else min(2 * pause, BACK_OFF_SECONDS_MAX)
+            self._looked.set()
             await self._wait(pause)
 
     async def _session(self) -> None:
@@ -340,6 +329,8 @@ class Publisher:
             opened = await fence.open(self._erased)
             sender = Sender(client, self._events, opened, self._base_url)
             self._window = sender.window
+            self._hold("")
+            self._looked.set()
             self._tell(state="publishing", stream=opened.name, generation=opened.generation)
             await sender.follow(self._reached)
         finally:

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from eventstore.delivery import subject
-from eventstore.delivery.fence import EPOCH, Fence, hole_at
+from eventstore.delivery.fence import EPOCH, REBUILD, Fence, hole_at
 from eventstore.delivery.jetstream import (
     LOG,
     Consumer,
@@ -36,14 +36,14 @@ Progress = Callable[[Position], None]
 """Told, now and then, which position is done."""
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True, rename="camel"):
     """The first place where stream and log are not the same."""
 
     position: Position
     what: str
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, rename="camel"):
     """What `check` saw."""
 
     stream: str
@@ -61,13 +61,15 @@ class Report(msgspec.Struct, frozen=True):
     difference: Difference | None
     old: list[str]
     """Streams of earlier generations that are still there."""
+    remedy: str
+    """What to do when it is not whole."""
 
     @property
     def whole(self) -> bool:
         return not self.changes and self.difference is None
 
 
-class Restart(msgspec.Struct, frozen=True):
+class Restart(msgspec.Struct, frozen=True, rename="camel"):
     """A durable consumer of the stream before, and where to make it anew on the one that is there now."""
 
     consumer: str
@@ -77,7 +79,7 @@ class Restart(msgspec.Struct, frozen=True):
     """`opt_start_seq`: after what it acknowledged, or where the histories part if that is before."""
 
 
-class Rebuilt(msgspec.Struct, frozen=True):
+class Rebuilt(msgspec.Struct, frozen=True, rename="camel"):
     """What a rebuild has made. `old` is the stream before, None when there was none."""
 
     stream: str
@@ -207,7 +209,7 @@ async def _report(js: JetStream, log: EventLog, fence: Fence, info: Info, progre
     return Report(
         info.name, info.generation, state.first_seq, state.last_seq, state.messages, state.num_deleted,
         walk.placeholders, max(0, tip.position - state.last_seq), fence.changes(info), found,
-        [one.name for one in await fence.old()],
+        [one.name for one in await fence.old()], EPOCH if state.last_seq > tip.position else REBUILD,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources
 from eventstore.server.feeds import Feeds
+from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
@@ -25,10 +27,12 @@ from eventstore.store import Store
 from eventstore.writer import Writer
 from projections.engine import BUILT_IN, Engine
 
+if TYPE_CHECKING:
+    from eventstore.server.streaming import Streaming
+
 HANDLERS: dict[str, Handler] = {
     "root": operations.root,
     "health": operations.health,
-    "ready": operations.ready,
     "sql": operations.sql,
     "json-schema": operations.json_schema,
     "import": operations.import_,
@@ -72,28 +76,32 @@ async def open_store(
 async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_IN) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. What was accepted before the end is on the disk after it.
 
-    Raises Unavailable when the port is in use or another process writes, Invalid for settings that cannot be.
+    Raises Unavailable when a port is in use or another process writes, Invalid for settings that cannot be.
     """
     settings.check()
     listener = _listen(settings)
+    url = _url(listener)
     try:
-        async with open_store(settings, projections) as store:
-            server = web.Server(
-                _front(store, settings),
-                access_log=None,
-                logger=_protocol_log(),
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                max_field_size=HEADER_BYTES_MAX,
-                max_line_size=HEADER_BYTES_MAX,
+        async with (
+            open_store(settings, projections) as store,
+            _streaming(store, settings, settings.base_url or url) as stream,
+        ):
+            runner = web.ServerRunner(
+                web.Server(
+                    _front(store, settings, stream),
+                    access_log=None,
+                    logger=_protocol_log(),
+                    keepalive_timeout=KEEP_ALIVE_SECONDS,
+                    max_field_size=HEADER_BYTES_MAX,
+                    max_line_size=HEADER_BYTES_MAX,
+                ),
+                shutdown_timeout=STOP_SECONDS_MAX,
             )
-            runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS_MAX)
             await runner.setup()
             try:
-                url = _url(listener)
-                async with publishing(store, settings, settings.base_url or url):
-                    await web.SockSite(runner, listener).start()
-                    _announce(store, url)
-                    yield url
+                await web.SockSite(runner, listener).start()
+                _announce(store, url)
+                yield url
             finally:
                 store.feed.close()
                 await store.log.interrupt()
@@ -102,10 +110,28 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
         listener.close()
 
 
-def _front(store: Store, settings: Settings) -> Front:
+@asynccontextmanager
+async def _streaming(store: Store, settings: Settings, base_url: str) -> AsyncIterator[Streaming | None]:
+    if settings.nats.where == "off":
+        yield None
+        return
+    from eventstore.server.streaming import streaming  # noqa: PLC0415 - adapters are imported when used
+
+    async with streaming(store, settings.nats, settings.data, base_url) as stream:
+        yield stream
+
+
+def _front(store: Store, settings: Settings, stream: Streaming | None) -> Front:
     feeds, meter = Feeds(store.feed, store.log.id), Meter()
-    metrics = Metrics(store, feeds, meter)
-    handlers = {**HANDLERS, "feed": feeds.changes, "live": feeds.live, "metrics": metrics.answer}
+    metrics = Metrics(store, feeds, meter, stream)
+    health = Health(store, stream)
+    handlers = {
+        **HANDLERS,
+        "ready": health.ready,
+        "feed": feeds.changes,
+        "live": feeds.live,
+        "metrics": metrics.answer,
+    }
     return Front(store, settings, handlers, meter)
 
 
@@ -114,31 +140,6 @@ def _protocol_log() -> logging.Logger:
     quiet = logging.getLogger("quire.http.protocol")
     quiet.setLevel(logging.CRITICAL)
     return quiet
-
-
-@asynccontextmanager
-async def publishing(store: Store, settings: Settings, base_url: str) -> AsyncIterator[None]:
-    """Keep the stream up with the log until the block ends, when there is one to keep.
-
-    Raises Unavailable when the embedded nats-server cannot run; one that is only away is waited for.
-    """
-    if settings.nats == "off":
-        yield
-        return
-    from eventstore.delivery.nats import Publisher, connecting  # noqa: PLC0415 - adapters are imported when used
-    from eventstore.server.broker import embedded  # noqa: PLC0415
-
-    async with AsyncExitStack() as stack:
-        connect = connecting(settings.nats)
-        if settings.nats == "embedded":
-            broker = await stack.enter_async_context(embedded(settings.data, settings.nats_port))
-            connect = connecting(broker.url, **broker.publisher_options)
-        publisher = Publisher(store.log, store.arrived, connect=connect, base_url=base_url)
-        publisher.start()
-        try:
-            yield
-        finally:
-            await publisher.stop()
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -84,6 +84,15 @@ class Broker:
         """For `nats.connect`: who may publish."""
         return {"user": PUBLISHER, "password": self._password, "inbox_prefix": PUBLISHER_INBOX}
 
+    async def find(self) -> bool:
+        """Whether a server runs over our store, started by whoever; then it can be reached, and is left alone."""
+        noted = self._noted()
+        if noted is None or not self._is_ours(noted.pid) or not await self._answers(noted):
+            return False
+        self.port = noted.port
+        self._password = _secret(self._home / "password")
+        return True
+
     async def start(self) -> None:
         """Adopt the server that runs over our store, or start one. Raises Unavailable."""
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,14 +113,17 @@ class Broker:
         noted = self._noted()
         if noted is None or not self._is_ours(noted.pid):
             return False
-        answer = await _ask(noted.port)
-        ours = answer is not None and (answer.server_id, answer.server_name) == (noted.server_id, self._name)
-        if ours and self.port in (0, noted.port):
+        if self.port in (0, noted.port) and await self._answers(noted):
             self.pid, self.port = noted.pid, noted.port
             log.info("adopted the broker that was running", extra={"pid": self.pid, "port": self.port})
             return True
         await self._end(noted.pid)
         return False
+
+    async def _answers(self, noted: _Identity) -> bool:
+        """Whether the server that we noted is the one on its port."""
+        answer = await _ask(noted.port)
+        return answer is not None and (answer.server_id, answer.server_name) == (noted.server_id, self._name)
 
     async def _launch(self) -> None:
         """Start a server and wait until it answers. Raises Unavailable with the reason when it does not."""

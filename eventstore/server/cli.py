@@ -13,18 +13,36 @@ import typer
 
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
+from eventstore.server import cli_stream, cli_transfer
+from eventstore.server.cli_options import (
+    CANNOT_RUN,
+    DATA,
+    DEFAULTS,
+    EXIT_CODES,
+    FINE,
+    INTERRUPTED,
+    REFUSED,
+    USAGE,
+    Data,
+    FhirVersion,
+    Json,
+    Nats,
+    NatsCa,
+    NatsCert,
+    NatsCreds,
+    NatsKey,
+    NatsPort,
+    Stream,
+    StreamMaxAge,
+    StreamMaxBytes,
+    StreamReplicas,
+    TrustedProxy,
+    teach,
+)
+from eventstore.server.settings import NatsSettings
 
 if TYPE_CHECKING:
     from eventstore.event import Tip
-
-FINE, REFUSED, USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
-EXIT_CODES = """\b
-Exit codes:
-    0  all went well
-    1  something was refused (import), or faults were found (verify)
-    2  the command line makes no sense
-    3  it cannot run: port in use, another process writes, no log there
-  130  stopped by a signal before its end"""
 
 app = typer.Typer(
     help="Quire: an event-sourced store for custom FHIR resources. Every change is one event in one log.",
@@ -53,34 +71,6 @@ class PostId(StrEnum):
     ignore = "ignore"
 
 
-class FileFormat(StrEnum):
-    ndjson = "ndjson"
-    json = "json"
-    yaml = "yaml"
-
-
-Data = Annotated[Path, typer.Option("--data", envvar="QUIRE_DATA", help="The data directory.")]
-FhirVersion = Annotated[
-    str,
-    typer.Option(
-        envvar="QUIRE_FHIR_VERSION",
-        help="For a new log: 4.0.1 (when nothing is said), 4.3.0 or 5.0.0. A log keeps its version.",
-    ),
-]
-Types = Annotated[
-    list[str] | None,
-    typer.Option("--type", help="Only resources of this type; repeatable, or several with commas between."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
-
-DATA = Path("quire-data")
-
-
-def _teach(what: str, *examples: str) -> str:
-    """The help of a command: what it is for, and how it is called."""
-    return "\n".join((what, "", "\b", "Examples:", *(f"  quire {example}" for example in examples)))
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"quire {__version__}")
@@ -98,7 +88,7 @@ def _quire(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Serve the log of a data directory over HTTP until SIGTERM or Ctrl-C; makes the log when there is none.",
         "serve",
         "serve --port 9090 --data /var/lib/quire",
@@ -118,22 +108,17 @@ def serve(
     base_url: Annotated[
         str, typer.Option(envvar="QUIRE_BASE_URL", help="URL for links behind a proxy; else the Host header.")
     ] = "",
-    trusted_proxy: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="QUIRE_TRUSTED_PROXY", help="Address whose X-Forwarded-* is believed; repeatable."
-        ),
-    ] = None,
-    nats: Annotated[
-        str,
-        typer.Option(
-            envvar="QUIRE_NATS",
-            help="Experimental: publish every event to NATS JetStream; embedded starts a nats-server, a URL uses yours.",
-        ),
-    ] = "off",
-    nats_port: Annotated[
-        int, typer.Option(envvar="QUIRE_NATS_PORT", help="Of the embedded one; 0 takes any that is free.")
-    ] = 4222,
+    trusted_proxy: TrustedProxy = None,
+    nats: Nats = DEFAULTS.where,
+    nats_port: NatsPort = DEFAULTS.port,
+    nats_creds: NatsCreds = None,
+    nats_ca: NatsCa = None,
+    nats_cert: NatsCert = None,
+    nats_key: NatsKey = None,
+    stream: Stream = DEFAULTS.stream,
+    stream_max_age: StreamMaxAge = DEFAULTS.max_age_seconds,
+    stream_max_bytes: StreamMaxBytes = DEFAULTS.max_bytes,
+    stream_replicas: StreamReplicas = DEFAULTS.replicas,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -158,8 +143,18 @@ def serve(
         fhir_version=fhir_version,
         fhir_post_id=fhir_post_id.value,
         base_url=base_url,
-        nats=nats,
-        nats_port=nats_port,
+        nats=NatsSettings(
+            where=nats,
+            port=nats_port,
+            credentials=nats_creds,
+            ca=nats_ca,
+            certificate=nats_cert,
+            key=nats_key,
+            stream=stream,
+            max_age_seconds=stream_max_age,
+            max_bytes=stream_max_bytes,
+            replicas=stream_replicas,
+        ),
         trusted_proxies=tuple(trusted_proxy or ()),
         insecure=insecure,
     )
@@ -172,77 +167,12 @@ def _log_format() -> LogFormat:
     return LogFormat.text if sys.stderr.isatty() else LogFormat.json
 
 
-@app.command(
-    "import",
-    epilog=EXIT_CODES,
-    help=_teach(
-        "Bring resources in, through the server when one runs. What is there already and the same stays as it is, so "
-        "a run that was stopped goes on when it is run again. One that is refused is told, and the others go on.",
-        "import patients.ndjson",
-        "import --define-open hl7.fhir.r5.core.tgz --type ValueSet,CodeSystem",
-        "import --refused refused.ndjson folder/",
-        "export --data old | quire import --data new -",
-    ),
-)
-def import_(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            help="NDJSON (also .gz), JSON (a resource, an array or a Bundle), YAML, folders and .tgz of these; "
-            "- is NDJSON on standard input."
-        ),
-    ],
-    data: Data = DATA,
-    url: Annotated[str, typer.Option(help="A server to send to, instead of the data directory.")] = "",
-    type: Types = None,
-    define_open: Annotated[
-        bool, typer.Option("--define-open", help="Make the types that are not there yet, open to anything.")
-    ] = False,
-    refused: Annotated[
-        Path | None, typer.Option(help="Write what was refused to this file too, as NDJSON.")
-    ] = None,
-    fhir_version: FhirVersion = "",
-) -> int:
-    from eventstore.server import commands
-
-    options = commands.ImportOptions(data, url, fhir_version, define_open, _listed(type), refused)
-    tally = commands.run(commands.import_(sources, options))
-    if tally.stopped:
-        return INTERRUPTED if tally.interrupted else CANNOT_RUN
-    return REFUSED if tally.refused else FINE
+app.add_typer(cli_transfer.app)
 
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
-        "Write resources out as they are stored, all of one position, beside a server that may run.",
-        "export > all.ndjson",
-        "export --type UserSetting,Device --to folder/",
-        "export --format yaml --to folder/",
-    ),
-)
-def export(
-    to: Annotated[
-        str, typer.Option(help="A file; a folder, new or empty, when it ends in /; - is standard output.")
-    ] = "-",
-    data: Data = DATA,
-    type: Types = None,
-    format: Annotated[
-        FileFormat,
-        typer.Option(
-            help="In a folder: ndjson is a file for each type, json and yaml one for each resource."
-        ),
-    ] = FileFormat.ndjson,
-) -> int:
-    from eventstore.server import commands
-
-    commands.run(commands.export(data, to, format.value, _listed(type)))
-    return FINE
-
-
-@app.command(
-    epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Check every event, the chain over them and what reads answer from; name what was changed, by position.",
         "verify",
         "verify --save-tip /elsewhere/quire.tip",
@@ -284,7 +214,7 @@ def _tips(text: str) -> list[Tip]:
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Show what is in a data directory, and whether a server runs on it.", "status", "status --json"
     ),
 )
@@ -297,7 +227,7 @@ def status(data: Data = DATA, json: Json = False) -> int:
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Follow the changes of a running server, from the beginning or from a cursor, until Ctrl-C.",
         "tail",
         "tail --since now",
@@ -323,27 +253,36 @@ def tail(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Begin a new epoch on a log that was restored from an older copy: it goes on after the highest position that "
-        "anyone has seen, so that no position is used twice. The server must be stopped.",
-        "epoch --seen 120455",
+        "anyone has seen, so that no position is used twice. The stream is asked for it; --seen is for what a client "
+        "or a saved tip knows besides. The server must be stopped.",
+        "epoch",
+        "epoch --seen 120455 --nats off",
     ),
 )
 def epoch(
     seen: Annotated[
         int, typer.Option(help="The highest position seen: of a cursor, an ETag or a saved tip.")
-    ],
+    ] = 0,
     data: Data = DATA,
     reason: Annotated[str, typer.Option(help="Kept with the record.")] = "",
+    nats: Nats = DEFAULTS.where,
+    nats_creds: NatsCreds = None,
+    nats_ca: NatsCa = None,
+    nats_cert: NatsCert = None,
+    nats_key: NatsKey = None,
 ) -> int:
     from eventstore.server import commands
 
-    commands.run(commands.epoch(data, seen, reason))
+    settings = NatsSettings(
+        where=nats, credentials=nats_creds, ca=nats_ca, certificate=nats_cert, key=nats_key
+    )
+    commands.run(commands.epoch(data, seen, reason, settings))
     return FINE
 
 
-def _listed(types: list[str] | None) -> set[str]:
-    return {name.strip() for text in types or () for name in text.split(",") if name.strip()}
+app.add_typer(cli_stream.app, name="stream")
 
 
 _UsageError: Any = typer.BadParameter.__base__

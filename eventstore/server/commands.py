@@ -22,7 +22,7 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.event import SALT_BYTES, Tip
 from eventstore.log.sqlite import LOG_FILE, SQLiteLog
 from eventstore.server import exporting, reports
-from eventstore.server.settings import Settings
+from eventstore.server.settings import NatsSettings, Settings
 from eventstore.server.sources import Skipped, items
 
 if TYPE_CHECKING:
@@ -67,22 +67,37 @@ async def tail(data: Path, url: str, since: str, *, as_json: bool) -> None:
     await tail(where.rstrip("/"), since, as_json)
 
 
-async def epoch(data: Path, seen: int, reason: str) -> None:
+async def epoch(data: Path, seen: int, reason: str, nats: NatsSettings) -> None:
     """Begin a new epoch, and say where the log is now."""
     from eventstore.epoch import begin_epoch
     from eventstore.server.app import open_store
     from eventstore.server.times import now
     from projections.engine import Engine
 
-    if not 0 < seen < 2**53:
+    if not 0 <= seen < 2**53:
         raise Invalid(f"--seen {seen} is no position")
     if not (data / LOG_FILE).exists():
         raise Unavailable(f"there is no log in {data}")
+    seen = max(seen, await _seen_by_the_stream(data, nats))
     async with open_store(Settings(data=data)) as store:
         event = await begin_epoch(
             store.log, seen, Engine(store.log).project, now(), os.urandom(SALT_BYTES), reason
         )
     typer.echo(f"a new epoch begins at {event.position}; tip {Tip(event.position, event.at, event.hash)}")
+
+
+async def _seen_by_the_stream(data: Path, nats: NatsSettings) -> int:
+    if nats.where == "off":
+        return 0
+    from eventstore.server.stream_commands import seen
+
+    try:
+        return await seen(data, nats)
+    except (Unavailable, TimeoutError) as error:
+        raise Unavailable(
+            f"the stream cannot be asked which positions it has seen: {error}; start its broker, "
+            "or give --nats off with --seen, the highest position that anyone has"
+        ) from error
 
 
 class ImportOptions(msgspec.Struct, frozen=True):
@@ -103,7 +118,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
 
     stop = _stop_on_signal()
     started = time.perf_counter()
-    with _bar("resources", None) as progress, _Told(options.refused, progress) as told:
+    with bar("resources", None) as progress, _Told(options.refused, progress) as told:
         async with transfer.open_target(
             options.data,
             url=options.url,
@@ -148,9 +163,9 @@ class _Told:
 async def export(data: Path, to: str, format: exporting.Format, types: Collection[str]) -> None:
     """Write resources out."""
     started = time.perf_counter()
-    async with _reading(data) as log:
+    async with reading(data) as log:
         total = sum(one.live for one in await exporting.totals(log) if not types or one.type in types)
-        with _bar("resources", total) as progress, exporting.destination(to, format) as out:
+        with bar("resources", total) as progress, exporting.destination(to, format) as out:
             done = await exporting.export(log, out, types=types, progress=progress)
     seconds = time.perf_counter() - started
     rate = f"{done.resources / seconds:,.0f} resources/s"
@@ -161,10 +176,10 @@ async def verify(
     data: Path, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
 ) -> reports.Verified:
     """Check the log; save its tip when there is nothing wrong with it."""
-    async with _reading(data) as log:
-        with _bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
+    async with reading(data) as log:
+        with bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
             found = await reports.verified(log, against, progress)
-    _show(found, reports.verified_text, as_json=as_json)
+    show(found, reports.verified_text, as_json=as_json)
     if save_tip is not None and not found.fault_count:
         with exporting.whole_file(save_tip.resolve()) as file:
             file.write(f"{found.tip}\n".encode())
@@ -173,13 +188,13 @@ async def verify(
 
 async def status(data: Path, *, as_json: bool) -> None:
     """Show what is there."""
-    async with _reading(data) as log:
+    async with reading(data) as log:
         found = await reports.status(log, data)
-    _show(found, reports.status_text, as_json=as_json)
+    show(found, reports.status_text, as_json=as_json)
 
 
 @asynccontextmanager
-async def _reading(data: Path) -> AsyncIterator[SQLiteLog]:
+async def reading(data: Path) -> AsyncIterator[SQLiteLog]:
     """The log of a directory, beside whoever writes to it."""
     log = await SQLiteLog.open(data, write=False)
     try:
@@ -188,7 +203,7 @@ async def _reading(data: Path) -> AsyncIterator[SQLiteLog]:
         await log.close()
 
 
-def _show(found: T, as_text: Callable[[T], str], *, as_json: bool) -> None:
+def show(found: T, as_text: Callable[[T], str], *, as_json: bool) -> None:
     typer.echo(msgspec.json.encode(found).decode() if as_json else as_text(found))
 
 
@@ -197,7 +212,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, and nothing elsewhere. Gives what to call with how much is done."""
     if not sys.stderr.isatty():
         yield lambda _done: None

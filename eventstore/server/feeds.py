@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from eventstore.delivery import cloudevent
 from eventstore.errors import Throttled
 from eventstore.event import Event
 from eventstore.feed import PAGE_EVENTS_MAX, Cursor, Feed, Filter
@@ -185,20 +186,20 @@ def bookmark(cursor: Cursor) -> bytes:
 
 
 def cloud_event(event: Event, log_id: str) -> dict[str, Any]:
-    """An event as CloudEvents 1.0 JSON (https://github.com/cloudevents/spec, v1.0.2)."""
+    """An event as CloudEvents 1.0 JSON."""
     told: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": f"{log_id}:{event.position}",
-        "source": f"urn:uuid:{log_id}",
-        "type": f"quire.{event.action}",
-        "subject": f"{event.type}/{event.id}",
+        "specversion": cloudevent.VERSION,
+        "id": cloudevent.id(log_id, event.position),
+        "source": cloudevent.source(log_id),
+        "type": cloudevent.type(event.type, event.action),
+        "subject": cloudevent.subject(event.type, event.id),
         "time": event.at,
-        "sequence": str(event.position),
+        "sequence": cloudevent.sequence(event.position),
         "position": event.position,
         "transaction": event.transaction,
         "hash": event.hash.hex(),
     }
     if event.data is not None:
-        told["datacontenttype"] = "application/fhir+json"
+        told["datacontenttype"] = cloudevent.CONTENT_TYPE
         told["data"] = msgspec.Raw(event.data)
     return told

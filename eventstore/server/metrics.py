@@ -15,7 +15,9 @@ from eventstore.server.call import Answer, Call
 from eventstore.store import Store
 
 if TYPE_CHECKING:
+    from eventstore.delivery.nats import Status
     from eventstore.server.feeds import Feeds
+    from eventstore.server.streaming import Streaming
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 METRICS_TYPE = "text/plain; version=0.0.4"
@@ -40,8 +42,10 @@ class Meter:
 class Metrics(Collector):
     """Reads the counters of the running parts when it is asked."""
 
-    def __init__(self, store: Store, feeds: Feeds, meter: Meter) -> None:
+    def __init__(self, store: Store, feeds: Feeds, meter: Meter, stream: Streaming | None) -> None:
         self._store = store
+        self._stream = stream
+        self._published: Status | None = None
         self._feeds = feeds
         self._meter = meter
         self._wal_bytes = 0
@@ -55,6 +59,8 @@ class Metrics(Collector):
         call.only("GET", "HEAD")
         pressure = await self._store.log.pressure()
         self._wal_bytes, self._writable = pressure.wal_bytes, not pressure.problem
+        if self._stream is not None:
+            self._published = await self._stream.status()
         return Answer(200, generate_latest(self._registry), content_type=METRICS_TYPE)
 
     def collect(self) -> Iterator[Metric]:
@@ -67,6 +73,14 @@ class Metrics(Collector):
         yield _gauge("quire_writable", "1 when writes are accepted", float(self._writable))
         yield _gauge("quire_types", "Resource types that are served", len(self._store.registry.names()))
         yield _gauge("quire_feed_clients", "Clients that follow the feed", self._feeds.clients)
+        if self._stream is not None and self._published is not None:
+            yield from _of_the_publisher(self._published)
+            if self._stream.broker is not None:
+                yield CounterMetricFamily(
+                    "quire_broker_starts",
+                    "Starts of the embedded nats-server",
+                    value=self._stream.broker.starts,
+                )
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -90,6 +104,19 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "quire_batches_failed", "Batches that the database refused", value=stats.failed
         )
+
+
+def _of_the_publisher(status: Status) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "quire_publisher_state", "1 for the state that the publisher is in", labels=("state",)
+    )
+    for state in ("starting", "publishing", "away", "halted"):
+        states.add_metric((state,), float(status.state == state))
+    yield states
+    yield _gauge(
+        "quire_publisher_position", "The last position that the stream acknowledged", status.position
+    )
+    yield _gauge("quire_publisher_lag_events", "Events that the stream does not have yet", status.lag_events)
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

@@ -21,6 +21,49 @@ SEND_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 3.0
 
 
+NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class NatsSettings(msgspec.Struct, frozen=True):
+    """Where the stream is, how it is reached, and how it is made."""
+
+    where: str = "embedded"
+    """`embedded` for a nats-server of our own, `off`, or URLs of servers of one cluster with commas between."""
+    port: int = 4222
+    """Of the embedded one; 0 takes any that is free."""
+    credentials: Path | None = None
+    """A credentials file (JWT and seed); a user and password may also stand in the URL."""
+    ca: Path | None = None
+    """Certificates of the authorities to believe, instead of the system's."""
+    certificate: Path | None = None
+    key: Path | None = None
+    """Of the client certificate, when it is not in the same file."""
+    stream: str = "QUIRE"
+    max_age_seconds: int = 0
+    """After so long the stream forgets a message; 0 is never."""
+    max_bytes: int = 0
+    """The stream forgets its oldest messages beyond it; 0 is no limit."""
+    replicas: int = 1
+    """Of a new stream in a cluster."""
+
+    @property
+    def servers(self) -> list[str]:
+        return [url.strip() for url in self.where.split(",") if url.strip()]
+
+    def check(self) -> None:
+        """Raises Invalid when this cannot be run."""
+        if not 0 <= self.port <= 65535:
+            raise Invalid(f"--nats-port {self.port}: a port is 0 to 65535")
+        if self.key is not None and self.certificate is None:
+            raise Invalid("--nats-key: it belongs to a certificate; give --nats-cert too")
+        if self.where in ("off", "embedded"):
+            return
+        for url in self.servers or [""]:
+            scheme, _, rest = url.partition("://")
+            if scheme not in NATS_SCHEMES or not rest:
+                raise Invalid(f"--nats {url!r}: embedded, off, or a URL such as nats://host:4222")
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The options of `quire serve`."""
 
@@ -35,10 +78,7 @@ class Settings(msgspec.Struct, frozen=True):
     """The URL under which clients reach the server; empty takes the Host header."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose X-Forwarded-Host and X-Forwarded-Proto are believed."""
-    nats: str = "off"
-    """`off`, `embedded` for a nats-server of our own, or the URL of one."""
-    nats_port: int = 4222
-    """Of the embedded one; 0 takes any that is free."""
+    nats: NatsSettings = NatsSettings()
     insecure: bool = False
     """Listen on an address that others can reach, without access control."""
 
@@ -51,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True):
         """Raises Invalid when this cannot be run."""
         if not 0 <= self.port <= 65535:
             raise Invalid(f"--port {self.port}: a port is 0 to 65535")
+        self.nats.check()
         if not self.insecure and not is_loopback(self.host):
             raise Invalid(
                 f"--host {self.host} can be reached from other machines, and this version has no access control; "

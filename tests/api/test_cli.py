@@ -19,37 +19,11 @@ import aiohttp
 import pytest
 from harness.checkers import read_log
 from harness.client import Client
+from harness.command import quire
 from harness.process import QUIRE, Server, free_port
 
 WAIT_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 5.0
-
-
-class Told:
-    """How a command ended and what it printed."""
-
-    def __init__(self, done: subprocess.CompletedProcess[bytes]) -> None:
-        self.code = done.returncode
-        self.out = done.stdout
-        self.error = done.stderr.decode()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def text(self) -> str:
-        return self.out.decode()
-
-
-def quire(*arguments: str | Path, stdin: bytes = b"", **env: str) -> Told:
-    command = [*QUIRE, *map(str, arguments)]
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, env={**os.environ, **env}, timeout=60, check=False
-    )
-    told = Told(done)
-    assert "Traceback" not in told.error
-    return told
 
 
 def lines(*resources: dict[str, Any]) -> bytes:
@@ -128,6 +102,12 @@ def test_the_command_line_is_there_at_once() -> None:
         (["serve", "--port", "no"], "'--port'"),
         (["serve", "--port", "70000"], "a port is 0 to 65535"),
         (["serve", "--host", "0.0.0.0"], "--insecure"),
+        (["serve", "--nats", "somewhere"], "a URL such as nats://host:4222"),
+        (["serve", "--nats", "embedded", "--nats-port", "70000"], "--nats-port 70000: a port is 0 to 65535"),
+        (["serve", "--nats-key", "key.pem"], "give --nats-cert too"),
+        (["serve", "--nats", "nats://x:1", "--nats-creds", "gone"], "--nats-creds gone: No such file"),
+        (["serve", "--nats", "embedded", "--stream", "a.b"], "stream name 'a.b'"),
+        (["stream", "check", "--nats", "off"], "there is no stream"),
         (["serve", "--nonsense"], "No such option: --nonsense"),
         (["nonsense"], "No such command 'nonsense'"),
         (["import"], "Missing argument"),
@@ -602,6 +582,7 @@ async def test_tail_follows_a_server_and_epoch_mends_a_restored_log(server: Serv
         assert (await asyncio.to_thread(quire, "epoch", "--seen", "9", *at)).code == 3
     await server.stop()
     assert quire("tail", *at).code == 3
+    assert quire("epoch", *at).code == 2
     assert quire("epoch", "--seen", "2", *at).code == 2
     begun = quire("epoch", "--seen", "9", *at)
     assert (begun.code, b"begins at 10" in begun.out) == (0, True)

@@ -13,7 +13,7 @@ from harness.client import Client
 
 from eventstore.projection import Change, Column, Lifecycle, Rows, Table
 from eventstore.server.app import serving
-from eventstore.server.settings import Settings
+from eventstore.server.settings import NatsSettings, Settings
 from projections.engine import BUILT_IN
 
 CLIENTS = 64
@@ -115,7 +115,7 @@ class Fragile:
 
 @pytest.fixture
 async def fragile(tmp_path: Path) -> AsyncIterator[Client]:
-    settings = Settings(port=0, data=tmp_path / "data")
+    settings = Settings(port=0, data=tmp_path / "data", nats=NatsSettings("off"))
     async with (
         serving(settings, (*BUILT_IN, Fragile())) as url,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,

@@ -33,9 +33,9 @@ async def test_a_page_has_every_event_once_and_in_order(filled: Client) -> None:
     page = (await filled.get("/_changes")).json
     assert positions(page) == [1, 2, 3, 4, 5, 6]
     assert [event["type"] for event in page["events"]][2:5] == [
-        "quire.created",
-        "quire.updated",
-        "quire.deleted",
+        "quire.UserSetting.created",
+        "quire.UserSetting.updated",
+        "quire.UserSetting.deleted",
     ]
     update, delete = page["events"][3:5]
     assert update["data"] == (await filled.get("/UserSetting/a/_history/4")).json

@@ -16,7 +16,7 @@ import pytest
 from harness.client import Client
 
 from eventstore.server.app import serving
-from eventstore.server.settings import Settings
+from eventstore.server.settings import NatsSettings, Settings
 
 
 async def ask(client: Client, *statement: Any) -> Any:
@@ -183,7 +183,7 @@ async def test_the_data_directory_may_be_a_relative_path(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "struct.py").write_text("raise ImportError('not this one')")
     async with (
-        serving(Settings(port=0, data=Path("data"))) as url,
+        serving(Settings(port=0, data=Path("data"), nats=NatsSettings("off"))) as url,
         aiohttp.ClientSession() as session,
     ):
         assert (await ask(Client(session, url), "SELECT 7 AS n")).json == [{"n": 7}]

@@ -18,8 +18,9 @@ from harness.stream import Filler, connected, halted, published, publishing, seq
 from nats.aio.msg import Msg
 
 from eventstore.delivery import nats as publisher_module
+from eventstore.delivery.connect import connecting
 from eventstore.delivery.jetstream import WINDOW_MESSAGES_MAX, JetStream, StreamSettings
-from eventstore.delivery.nats import Publisher, connecting
+from eventstore.delivery.nats import Publisher
 from eventstore.delivery.stream import check, seen
 from eventstore.epoch import begin_epoch
 from eventstore.event import Context
@@ -27,6 +28,8 @@ from eventstore.log.sqlite import LOG_FILE, SQLiteLog
 from eventstore.projection import Rows
 from eventstore.server.broker import Broker, embedded
 
+PACE_SECONDS = 0.02
+"""Between fifties of events: a steady load that a reader of the whole stream can hold in memory."""
 KILLS = 20
 NEWS = ("created", "updated", "deleted")
 
@@ -490,7 +493,7 @@ async def test_a_broker_killed_again_and_again_under_load(filler: Filler, broker
     async def load() -> None:
         while not stop.is_set():
             await filler.fill(50, b'{"n":"%s"}' % (b"x" * 500))
-            await asyncio.sleep(0)
+            await asyncio.sleep(PACE_SECONDS)
 
     async with publishing(filler, broker) as publisher:
         task = asyncio.create_task(load())

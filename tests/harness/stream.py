@@ -12,7 +12,8 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from eventstore.delivery.nats import Publisher, Status, connecting
+from eventstore.delivery.connect import connecting
+from eventstore.delivery.nats import Publisher, Status
 from eventstore.event import Context, Event, Header, Tip, encode_context, seal
 from eventstore.log.base import EventLog
 from eventstore.projection import Rows

@@ -178,9 +178,9 @@ def test_the_functions_of_sql_are_those_that_are_let_through() -> None:
     assert set(ticked(quote)) == FUNCTIONS
 
 
-async def test_every_metric_and_no_other(client: Client) -> None:
-    await client.define()
-    answered = (await client.get("/metrics")).data.decode()
+async def test_every_metric_and_no_other(published_client: Client) -> None:
+    await published_client.define()
+    answered = (await published_client.get("/metrics")).data.decode()
     families = re.findall(r"^# TYPE (quire_\w+) ", answered, re.MULTILINE)
     there = {name for name in families if not name.endswith("_created")}
     assert {ticked(row[0])[0] for row in rows(section(HTTP, "Metrics"))} == there
@@ -200,11 +200,20 @@ def options_of(command: Any) -> dict[str, tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS.commands))
-def test_every_option_of_a_command_and_no_other(name: str) -> None:
+def leaves(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its full name, those of a group of commands too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
+@pytest.mark.parametrize(("name", "command"), sorted(leaves(COMMANDS)))
+def test_every_option_of_a_command_and_no_other(name: str, command: Any) -> None:
     table = next(one for one in tables(section(CLI, f"quire {name}")) if one[0][0] == "option")
     documented = {ticked(row[0])[0]: (row[1], row[2]) for row in table[1:]}
-    assert documented == options_of(COMMANDS.commands[name])
+    assert documented == options_of(command)
 
 
 def test_every_command_and_no_other() -> None:

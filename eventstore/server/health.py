@@ -1,0 +1,53 @@
+"""`/ready`: whether the server accepts writes, and how what follows the log stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eventstore.server.call import Answer, Call, answer
+from eventstore.store import Store
+
+if TYPE_CHECKING:
+    from eventstore.delivery.nats import Status
+    from eventstore.server.streaming import Streaming
+
+
+class Health:
+    """Answers from the parts that run."""
+
+    def __init__(self, store: Store, stream: Streaming | None) -> None:
+        self._store = store
+        self._stream = stream
+
+    async def ready(self, call: Call) -> Answer:
+        """`GET /ready`: 503 when writes are refused, with the reason. A publisher that halted refuses none."""
+        call.only("GET", "HEAD")
+        pressure = await self._store.log.pressure()
+        problem = pressure.problem or self._store.trouble
+        told: dict[str, Any] = {
+            "status": "fail" if problem else "pass",
+            "position": self._store.position,
+            "walBytes": pressure.wal_bytes,
+        }
+        if problem:
+            told["output"] = problem
+        if self._stream is not None:
+            told["publisher"] = _publisher(await self._stream.status())
+        return answer(told, 503 if problem else 200, fhir=False)
+
+
+def _publisher(status: Status) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "state": status.state,
+        "stream": status.stream,
+        "generation": status.generation,
+        "position": status.position,
+        "lagEvents": status.lag_events,
+    }
+    if status.reason:
+        told["output"] = status.reason
+    if status.remedy:
+        told["remedy"] = status.remedy
+    if status.differs_at is not None:
+        told["differsAt"] = status.differs_at
+    return told
