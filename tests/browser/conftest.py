@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from harness.process import Server
 
 def pytest_sessionstart() -> None:
     """Say at once what is missing."""
+    if shutil.which("curl") is None:
+        raise pytest.UsageError(
+            "these tests need curl, and there is none on the PATH: `apt-get install -y curl`"
+        )
     try:
         executable()
     except FileNotFoundError as error:

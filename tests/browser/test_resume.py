@@ -31,20 +31,22 @@ async def test_a_server_that_is_killed_and_comes_back(
 ) -> None:
     await remote.define()
     await remote.define("Other")
-    [following] = await follow(browser, server.url, "/UserSetting/_changes?since=0")
+    paths = ("/UserSetting/_changes", "/_changes")
+    followings = await follow(browser, server.url, *(f"{path}?since=0" for path in paths))
     async with writing(server.url, "UserSetting", "Other") as load:
-        for _ in range(KILLS):
-            seen = await following.get("seen.length")
-            await following.until(f"it.seen.length > {seen + 50}")
-            opened, errors = await following.get("opened"), await following.get("errors.length")
+        for kills in range(1, KILLS + 1):
+            for following in followings:
+                await following.until(f"it.seen.length > {kills * 50}")
+            errors = [await following.get("errors.length") for following in followings]
             await server.kill()
-            await following.until(f"it.errors.length >= {errors + 2}")  # the loss, and a try that was in vain
+            for following, before in zip(followings, errors, strict=True):
+                await following.until(f"it.errors.length >= {before + 2}")  # the loss, and a try in vain
             await server.start()
-            await following.until(f"it.opened > {opened}")
-    await is_at_the_end(following, remote)
-    told = await following.was_told(remote, "/UserSetting/_changes")
-    assert set(load.positions["UserSetting"]) <= set(told)
-    assert await following.get("opened") == KILLS + 1
+            for following in followings:
+                await following.until(f"it.opened == {kills + 1}")
+    for following, path in zip(followings, paths, strict=True):
+        await is_at_the_end(following, remote)
+        assert set(load.positions["UserSetting"]) <= set(await following.was_told(remote, path))
 
 
 async def test_connections_that_are_cut_in_the_middle_under_load(

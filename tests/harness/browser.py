@@ -18,6 +18,7 @@ import aiohttp
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START_SECONDS_MAX = 30.0
 RUN_SECONDS_MAX = 120.0
+POLL_SECONDS = 0.02
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 OPTIONS = (
     "--headless=new", "--remote-debugging-port=0", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage",
@@ -103,6 +104,13 @@ class Page:
             raise RuntimeError(json.dumps(told["exceptionDetails"])[:2000])
         return told["result"].get("value")
 
+    async def printed(self, lines: int) -> list[str]:
+        """The first lines of the console, when so many are there."""
+        async with asyncio.timeout(RUN_SECONDS_MAX):
+            while len(self.console) < lines:
+                await asyncio.sleep(POLL_SECONDS)
+        return self.console[:lines]
+
     async def close(self) -> None:
         await self.browser.send("Target.closeTarget", targetId=self._target)
 
@@ -139,5 +147,5 @@ async def _endpoint(file: Path, process: asyncio.subprocess.Process) -> tuple[st
     """Where the DevTools listen: Chromium writes it into its profile."""
     while not file.exists() or len(lines := file.read_text().splitlines()) < 2:
         assert process.returncode is None, f"Chromium ended with {process.returncode}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(POLL_SECONDS)
     return lines[0], lines[1]
