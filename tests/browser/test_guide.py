@@ -91,7 +91,8 @@ async def test_the_first_minute_in_a_browser(browser: Browser, server: Server, r
     """It shows what is there, what comes, and what comes after a kill."""
     [script] = blocks(README, "js")
     define, put, patch, *_ = steps(README)
-    page = await browser.page(f"{server.url}/")
+    [url] = re.findall(rf"open <{HOST}(/[^>]*)>", README)
+    page = await browser.page(f"{server.url}{url}")
     await page.run(script)
     for step in (define, put, patch):
         headers = {name.replace("-", "_"): value for name, value in step.headers.items()}
