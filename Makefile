@@ -4,11 +4,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup run test check fault conformance rates format clean
+.PHONY: help setup run test check e2e fault conformance rates format clean
 .DEFAULT_GOAL := help
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
 
 setup: $(STAMP) ## Make .venv and install everything; does nothing when nothing changed
 
@@ -29,6 +29,9 @@ check: setup ## Lint, formatting, types and import rules: the quick one
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+e2e: setup ## The feed in a real Chromium and with curl, killed and cut (2 minutes; not part of `make test`)
+	$(BIN)/python -m pytest tests/browser
 
 fault: setup ## The publisher and the broker, killed and tampered with (minutes; not part of `make test`)
 	$(BIN)/python -m pytest tests/fault --timeout 120

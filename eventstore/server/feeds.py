@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,9 +39,14 @@ class Feeds:
     def __init__(self, feed: Feed, log_id: str) -> None:
         self.feed = feed
         self.log_id = log_id
-        self.clients = 0
-        self._by_address: Counter[str] = Counter()
+        self._streams: dict[str, set[Call]] = {}
+        """By address, those that are under way."""
         self._frames: OrderedDict[int, bytes] = OrderedDict()
+
+    @property
+    def clients(self) -> int:
+        """How many follow."""
+        return sum(map(len, self._streams.values()))
 
     async def changes(self, call: Call) -> Answer | Streamed:
         """`/_changes`, `/T/_changes` and `/T/id/_changes`."""
@@ -97,31 +102,46 @@ class Feeds:
 
     def _stream(self, call: Call, cursor: Cursor, wanted: Filter, frame: Frame | None) -> Streamed:
         address = call.request.remote or ""
-        if self.clients >= CLIENTS_MAX or self._by_address[address] >= CLIENTS_OF_ONE_ADDRESS_MAX:
+        if self._is_full(address):
+            self._end_the_left()
+        if self._is_full(address):
             raise Throttled(
-                f"{self.clients} clients follow the feed, {self._by_address[address]} of them from {address}; at most "
-                f"{CLIENTS_MAX} may, {CLIENTS_OF_ONE_ADDRESS_MAX} from one address",
+                f"{self.clients} clients follow the feed, {len(self._streams.get(address, ()))} of them from {address}; "
+                f"at most {CLIENTS_MAX} may, {CLIENTS_OF_ONE_ADDRESS_MAX} from one address",
                 retry_after_seconds=5,
             )
         return Streamed(EVENT_STREAM, self._chunks(call, address, cursor, wanted, frame))
 
+    def _is_full(self, address: str) -> bool:
+        own = len(self._streams.get(address, ()))
+        return self.clients >= CLIENTS_MAX or own >= CLIENTS_OF_ONE_ADDRESS_MAX
+
+    def _end_the_left(self) -> None:
+        """Make room: a stream whose client has gone would notice at its next frame, a heartbeat later at most."""
+        for address, calls in list(self._streams.items()):
+            for call in [call for call in calls if call.request.transport is None]:
+                self._forget(address, call)
+                call.request.task.cancel()
+
+    def _forget(self, address: str, call: Call) -> None:
+        calls = self._streams.get(address, set())
+        calls.discard(call)
+        if not calls:
+            self._streams.pop(address, None)
+
     @contextmanager
-    def _counted(self, address: str) -> Iterator[None]:
-        self.clients += 1
-        self._by_address[address] += 1
+    def _counted(self, address: str, call: Call) -> Iterator[None]:
+        self._streams.setdefault(address, set()).add(call)
         try:
             yield
         finally:
-            self.clients -= 1
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+            self._forget(address, call)
 
     async def _chunks(
         self, call: Call, address: str, cursor: Cursor, wanted: Filter, frame: Frame | None
     ) -> AsyncIterator[bytes]:
         """What a client is sent, as fast as it takes it: it holds a cursor and one chunk, no more."""
-        with self._counted(address):
+        with self._counted(address, call):
             pause = RETRY_MILLISECONDS + random.randrange(RETRY_MILLISECONDS)
             yield b"id: %b\nretry: %d\n\n" % (str(cursor).encode(), pause)
             told, heard = cursor, time.monotonic()

@@ -161,7 +161,7 @@ async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
     headers = {
         "X-Request-Id": call.request_id,
         "Content-Type": f"{told.content_type}; charset=utf-8",
-        "Cache-Control": "no-store",
+        "Cache-Control": "no-store, no-transform",
         "X-Accel-Buffering": "no",
     }
     response = web.StreamResponse(headers=headers)

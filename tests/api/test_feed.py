@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from harness.client import Client
 from harness.sse import Frame, frames, take
 
 from eventstore.feed import TAG_DIGITS
+from eventstore.server.feeds import CLIENTS_OF_ONE_ADDRESS_MAX
 
 
 @pytest.fixture
@@ -218,6 +220,35 @@ async def test_head_opens_no_stream(filled: Client) -> None:
     reply = await filled.request("HEAD", "/_changes", Accept="text/event-stream")
     assert (reply.status, reply.data) == (200, b"")
     assert "quire_feed_clients 0.0" in (await filled.get("/metrics")).data.decode()
+
+
+async def test_streams_that_were_left_take_nobodys_place(filled: Client) -> None:
+    """A page that is loaded again and again leaves them faster than they notice."""
+    headers = {"Accept": "text/event-stream"}
+    for _ in range(CLIENTS_OF_ONE_ADDRESS_MAX + 100):
+        response = await filled.session.get(f"{filled.url}/_changes?since=now", headers=headers)
+        assert response.status == 200, await response.text()
+        response.close()
+    assert [frame.position for frame in await take(filled.session, f"{filled.url}/_changes", 6)][-1] == 6
+
+
+async def test_too_many_clients_of_one_address(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventstore.server.feeds.CLIENTS_OF_ONE_ADDRESS_MAX", 3)
+    async with AsyncExitStack() as stack:
+        for status in (200, 200, 200, 429):
+            opened = await stack.enter_async_context(
+                filled.session.get(f"{filled.url}/_changes", headers={"Accept": "text/event-stream"})
+            )
+            assert opened.status == status
+
+
+async def test_nothing_on_the_way_may_keep_or_compress_a_stream(filled: Client) -> None:
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, br"}
+    async with filled.session.get(f"{filled.url}/_changes", headers=headers) as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert "Content-Encoding" not in response.headers
 
 
 async def test_other_routes_have_no_stream(filled: Client) -> None:

@@ -63,3 +63,12 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(seconds):
             return await self.process.wait()
+
+    async def command(self, *words: str) -> None:
+        """Another command over its data: `epoch`, `verify`."""
+        process = await asyncio.create_subprocess_exec(
+            *QUIRE, *words, "--data", str(self.data),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, problem = await process.communicate()
+        assert process.returncode == 0, problem.decode()

@@ -402,8 +402,8 @@ def test_every_file_that_the_architecture_names_is_there() -> None:
 def test_the_make_targets_of_the_readme() -> None:
     readme = (HOME / "README.md").read_text("utf-8")
     makefile = (HOME / "Makefile").read_text("utf-8")
-    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE))
-    assert set(re.findall(r"^make ([a-z]+) ", section(readme, "The repository"), re.MULTILINE)) == targets
+    targets = set(re.findall(r"^([a-z0-9]+):.*## ", makefile, re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z0-9]+) ", section(readme, "The repository"), re.MULTILINE)) == targets
 
 
 def test_the_decisions_are_all_listed() -> None:
