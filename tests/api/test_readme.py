@@ -15,13 +15,16 @@ import pytest
 import yaml
 from harness.client import Client
 from harness.guide import Step, steps, unlike
-from harness.process import Server
+from harness.process import Published
 
 HOME = Path(__file__).parents[2]
 TYPES = (HOME / "docs" / "types.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUIRE = f"""#!/bin/sh
 exec {sys.executable} -c 'from eventstore.server.cli import main; main()' "$@"
+"""
+PYTHON = f"""#!/bin/sh
+exec {sys.executable} "$@"
 """
 
 
@@ -57,20 +60,21 @@ def looks_like(shown: str, real: str) -> bool:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+async def server(tmp_path: Path) -> AsyncIterator[Published]:
     """A server that is not started; its data is in `quire-data`, like a reader's."""
-    made = Server(tmp_path / "quire-data")
+    made = Published(tmp_path / "quire-data")
     yield made
     if made.process is not None and made.process.returncode is None:
         await made.kill()
 
 
-async def test_the_first_minute(server: Server, tmp_path: Path) -> None:
+async def test_the_first_minute(server: Published, tmp_path: Path) -> None:
     """With a server of its own that is really killed."""
-    quire = tmp_path / ".venv" / "bin" / "quire"
-    quire.parent.mkdir(parents=True)
-    quire.write_text(QUIRE)
-    quire.chmod(0o755)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, script in (("quire", QUIRE), ("python", PYTHON)):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
     text = (HOME / "README.md").read_text("utf-8").partition("## The first minute")[2].partition("\n## ")[0]
     requests, blocks = iter(steps(text)), BLOCK.findall(text)
     starts = 0
@@ -89,7 +93,9 @@ async def test_the_first_minute(server: Server, tmp_path: Path) -> None:
                 assert server.process is not None
                 assert await server.process.wait() == -9
             else:
-                assert looks_like(shown, await shell(command, tmp_path))
+                assert looks_like(
+                    shown, await shell(command.replace(":4222", f":{server.nats_port}"), tmp_path)
+                )
     assert next(requests, None) is None
     assert starts == 2
     assert await server.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import sqlite3
@@ -19,27 +20,15 @@ import pytest
 import trustme
 from harness.client import Client
 from harness.command import quire
-from harness.process import Server, free_port
+from harness.process import Published, Server, free_port
 from harness.sse import take
 from harness.stream import sequence, stored, until
 from nats.js.errors import APIError, NoStreamResponseError
 
 from eventstore.log.sqlite import LOG_FILE
 
+GUIDE = Path(__file__).parents[2] / "docs" / "nats.md"
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
-
-
-class Published(Server):
-    """A server with a broker of its own, or on the one whose URL is given."""
-
-    def __init__(self, data: Path, *options: str) -> None:
-        super().__init__(data)
-        self.nats_port = free_port()
-        self.options = options or ("--nats", "embedded", "--nats-port", str(self.nats_port))
-
-    @property
-    def nats_url(self) -> str:
-        return f"nats://127.0.0.1:{self.nats_port}"
 
 
 @asynccontextmanager
@@ -241,3 +230,27 @@ async def test_a_wrong_password_is_told_and_holds_nothing_up(
         assert "password" in told["output"]
         assert "wrong" not in told["output"]
         assert (await client.put("/UserSetting/a", {})).status == 201
+
+
+async def test_the_guide_to_nats(tmp_path: Path) -> None:
+    """The program that docs/nats.md shows prints what is written while it runs."""
+    [program] = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    server = Published(tmp_path / "data")
+    async with running(server) as client:
+        await client.define("Shift")
+        listener = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-u",
+            "-c",
+            program.replace("4222", str(server.nats_port)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert listener.stdout is not None
+        try:
+            for n in (2, 3):
+                await client.put("/Shift/night-7", {"n": n})
+                line = (await asyncio.wait_for(listener.stdout.readline(), 15)).decode()
+                assert line.startswith(f"{n} quire.Shift.night-7."), line
+        finally:
+            listener.terminate()
+            await listener.wait()

@@ -72,3 +72,16 @@ class Server:
         )  # fmt: skip
         _, problem = await process.communicate()
         assert process.returncode == 0, problem.decode()
+
+
+class Published(Server):
+    """A server with a broker of its own, or on the one whose URL is given."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        super().__init__(data)
+        self.nats_port = free_port()
+        self.options = options or ("--nats", "embedded", "--nats-port", str(self.nats_port))
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://127.0.0.1:{self.nats_port}"
