@@ -45,6 +45,7 @@ def guarantee(name: str) -> Callable[[Check], Check]:
                 raise Violated(name, str(error)) from error
             return _awaited(name, found) if iscoroutinefunction(check) else found
 
+        checked.guarantee = name  # type: ignore[attr-defined]
         return checked  # type: ignore[return-value]
 
     return decorate

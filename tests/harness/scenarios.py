@@ -60,10 +60,7 @@ async def broker_killed(run: Run, kills: int) -> None:
     await run.load()
     for _ in range(kills):
         await run.delivered(run.random.randrange(10, 100))
-        pid = run.broker_pid
-        os.kill(pid, signal.SIGKILL)
-        run.kills += 1
-        await run.until(lambda pid=pid: run.broker_pid != pid, "the broker is started again")
+        await _broker(run)
     await run.delivered(100)
 
 
@@ -200,8 +197,11 @@ async def _kill(run: Run) -> None:
 
 
 async def _broker(run: Run) -> None:
-    os.kill(run.broker_pid, signal.SIGKILL)
+    """kill -9 of the nats-server that the server has started, which starts another."""
+    pid = run.broker_pid
+    os.kill(pid, signal.SIGKILL)
     run.kills += 1
+    await run.until(lambda: run.broker_pid != pid, "the broker is started again")
 
 
 async def _stand_still(run: Run) -> None:
