@@ -133,26 +133,30 @@ class Feed:
             raise await self._diverged(cursor)
         return Cursor.of(cursor.position, mine)
 
-    async def page(self, after: Cursor, wanted: Filter = EVERYTHING, limit: int = PAGE_EVENTS_MAX) -> Page:
-        """What comes after a cursor, `limit` events and PAGE_BYTES_MAX bytes at most; empty at the tip."""
+    async def page(
+        self,
+        after: Cursor,
+        wanted: Filter = EVERYTHING,
+        limit: int = PAGE_EVENTS_MAX,
+        bytes_max: int = PAGE_BYTES_MAX,
+    ) -> Page:
+        """What comes after a cursor, `limit` events and `bytes_max` bytes at most, one event at least; empty at the tip."""
         near = self._near(after.position)
         if near is not None:
             looked_at = list(islice(near, limit)) if wanted == EVERYTHING else _looked_at(near, wanted, limit)
-            looked_at = _within_bytes(looked_at)
+            looked_at = _within_bytes(looked_at, bytes_max)
             return Page([event for event in looked_at if wanted.matches(event)], _after(looked_at, after))
         if wanted == EVERYTHING:
-            found = await self._log.events(Span(after.position, limit=limit, bytes_max=PAGE_BYTES_MAX))
+            found = await self._log.events(Span(after.position, limit=limit, bytes_max=bytes_max))
             return Page(found, _after(found, after))
-        return await self._filtered_page(after, wanted, limit)
+        return await self._filtered_page(after, wanted, limit, bytes_max)
 
-    async def _filtered_page(self, after: Cursor, wanted: Filter, limit: int) -> Page:
+    async def _filtered_page(self, after: Cursor, wanted: Filter, limit: int, bytes_max: int) -> Page:
         """By the log's own index; when nothing more matches, the cursor is at the tip that was seen before."""
         tip = await self._log.tip()
-        span = Span(
-            after.position, tip.position, wanted.type, wanted.id, limit=limit, bytes_max=PAGE_BYTES_MAX
-        )
+        span = Span(after.position, tip.position, wanted.type, wanted.id, limit=limit, bytes_max=bytes_max)
         found = await self._log.events(span)
-        if len(found) == limit or bytes_of(found) >= PAGE_BYTES_MAX:
+        if len(found) == limit or bytes_of(found) >= bytes_max:
             return Page(found, _after(found, after))
         return Page(found, Cursor.of(tip.position, tip.hash) if tip.position > after.position else after)
 
@@ -209,11 +213,11 @@ def _after(looked_at: Sequence[Event], before: Cursor) -> Cursor:
     return Cursor.of(looked_at[-1].position, looked_at[-1].hash) if looked_at else before
 
 
-def _within_bytes(events: list[Event]) -> list[Event]:
+def _within_bytes(events: list[Event], bytes_max: int) -> list[Event]:
     """As many of the events as fit in a page, one at least."""
     size = 0
     for index, event in enumerate(events):
         size += len(event.data or b"")
-        if size > PAGE_BYTES_MAX and index > 0:
+        if size > bytes_max and index > 0:
             return events[:index]
     return events

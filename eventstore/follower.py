@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from eventstore.errors import Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import EventLog, Span
 
 CHUNK_EVENTS = 1000
 CHUNK_BYTES = 16 * 1024 * 1024
+AGAIN_SECONDS = 0.5
+"""After so long what the storage refused is tried again."""
 
 Handle = Callable[[Position, Sequence[Event]], Awaitable[Position]]
 """Takes the checkpoint and the events after it; does its work and answers the new checkpoint."""
 Reached = Callable[[Position], Awaitable[None]]
 """Waits until the log is at a position."""
+
+_log = logging.getLogger("quire.follower")
 
 
 class Follower:
@@ -51,5 +57,12 @@ class Follower:
 
     async def _run(self) -> None:
         while True:
-            await self.catch_up()
-            await self._reached(self.position + 1)
+            try:
+                await self.catch_up()
+            except Unavailable as error:
+                _log.warning(
+                    "a follower waits for the storage", extra={"follower": self.name, "why": str(error)}
+                )
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                await self._reached(self.position + 1)

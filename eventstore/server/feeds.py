@@ -24,6 +24,8 @@ HEARTBEAT_SECONDS = 15.0
 BOOKMARK_SECONDS = 30.0
 RETRY_MILLISECONDS = 2000
 CHUNK_BYTES = 64 * 1024
+STREAM_PAGE_BYTES = 256 * 1024
+"""What a client of server-sent events is served from: held as long as it does not take it, so less than a page."""
 CLIENTS_MAX = 4096
 CLIENTS_OF_ONE_ADDRESS_MAX = 1024
 FRAMES_KEPT = 4096
@@ -140,13 +142,13 @@ class Feeds:
     async def _chunks(
         self, call: Call, address: str, cursor: Cursor, wanted: Filter, frame: Frame | None
     ) -> AsyncIterator[bytes]:
-        """What a client is sent, as fast as it takes it: it holds a cursor and one chunk, no more."""
+        """What a client is sent, as fast as it takes it: it holds a cursor and STREAM_PAGE_BYTES, no more."""
         with self._counted(address, call):
             pause = RETRY_MILLISECONDS + random.randrange(RETRY_MILLISECONDS)
             yield b"id: %b\nretry: %d\n\n" % (str(cursor).encode(), pause)
             told, heard = cursor, time.monotonic()
             while not self.feed.closed:
-                page = await self.feed.page(cursor, wanted)
+                page = await self.feed.page(cursor, wanted, bytes_max=STREAM_PAGE_BYTES)
                 cursor = page.cursor
                 async for chunk in self._framed(call, page.events, frame):
                     yield chunk

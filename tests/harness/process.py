@@ -29,20 +29,36 @@ class Server:
         self.data = data
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.command: tuple[str, ...] = QUIRE
         self.options: tuple[str, ...] = ()
         """More options of `quire serve`."""
+        self.environment: dict[str, str] = {}
+        """More of the environment."""
+        self.told: int = asyncio.subprocess.DEVNULL
+        """A file for what it says on stderr."""
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
+        await self.launch()
+        assert await self.ready(), f"quire serve ended with {self.process and self.process.returncode}"
+
+    async def launch(self) -> None:
+        """Start it."""
         self.process = await asyncio.create_subprocess_exec(
-            *QUIRE, "serve", "--port", str(self.port), "--data", str(self.data), *self.options,
-            stderr=asyncio.subprocess.DEVNULL, env={**os.environ},
+            *self.command, "serve", "--port", str(self.port), "--data", str(self.data), *self.options,
+            stderr=self.told, env={**os.environ, **self.environment},
         )  # fmt: skip
+
+    async def ready(self) -> bool:
+        """Wait until it answers; False when it ends before."""
+        assert self.process is not None
         async with asyncio.timeout(START_SECONDS_MAX), aiohttp.ClientSession() as session:
-            while not await self._answers(session):
-                assert self.process.returncode is None, f"quire serve ended with {self.process.returncode}"
+            while self.process.returncode is None:
+                if await self._answers(session):
+                    return True
                 await asyncio.sleep(0.02)
+        return False
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         try:

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 import typer
+from harness.bugs import BUGS
 from harness.client import Client
+from harness.failpoints import POINTS
 
 from eventstore import __version__
 from eventstore.event import Context, Header, encode_context, genesis, seal
@@ -404,6 +406,17 @@ def test_the_make_targets_of_the_readme() -> None:
     makefile = (HOME / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z0-9]+):.*## ", makefile, re.MULTILINE))
     assert set(re.findall(r"^make ([a-z0-9]+) ", section(readme, "The repository"), re.MULTILINE)) == targets
+
+
+def test_the_guarantees_failpoints_and_bugs_are_those_of_the_harness() -> None:
+    text = page("guarantees.md")
+    assert {ticked(row[0])[0]: row[1] for row in rows(section(text, "Failpoints"))} == POINTS
+    assert [ticked(row[0])[0] for row in rows(section(text, "Planted bugs"))] == list(BUGS)
+    for name, _, where in rows(section(text, "The checkers")):
+        for checker in ticked(where):
+            assert constant(f"harness.{checker}").guarantee == name
+    for name in ticked(" ".join(row[0] for row in rows(section(text, "The runs")))):
+        assert (HOME / "tests/fault" / name).exists(), name
 
 
 def test_the_decisions_are_all_listed() -> None:

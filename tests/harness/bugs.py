@@ -1,0 +1,136 @@
+"""Five bugs that can be planted into a server, each of a kind that event stores have had. The checkers must find them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from eventstore.batch import Batch
+from eventstore.command import Accepted, Command, Key
+from eventstore.delivery import fence, message
+from eventstore.log import sqlite_run as run
+from eventstore.log.base import Snapshot
+from eventstore.log.sqlite import SQLiteLog
+from eventstore.projection import Rows
+from eventstore.writer import Writer
+
+BATCHES_AT_ONCE = 2
+
+
+def read_before_lock() -> None:
+    """What the batch is decided by is read before the log is taken, as a second node or a pipeline might.
+
+    Two batches are then under way: one reads while the other writes.
+    """
+    take = SQLiteLog.take
+
+    async def early(self: SQLiteLog, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
+        wanted = msgspec.json.encode([(type, id, body) for (type, id), body in keys.items()]).decode()
+        (found,) = await self.rows((run.SQL["previous"], (wanted,)))
+        snapshot = await take(self, keys, count)
+        return msgspec.structs.replace(snapshot, previous=run.previous(found))
+
+    async def pipelined(self: Writer) -> None:
+        running: set[asyncio.Task[None]] = set()
+        while self._queue or not self._closing:
+            await self._arrived.wait()
+            if not self._closing:
+                self._arrived.clear()
+            while batch := self._take():
+                running.add(asyncio.create_task(self._write(batch)))
+                while len(running) >= BATCHES_AT_ONCE:
+                    _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*running)
+
+    SQLiteLog.take = early  # type: ignore[method-assign]
+    Writer._run = pipelined  # type: ignore[method-assign]
+
+
+def checkpoint_before_write() -> None:
+    """An async projection's checkpoint is committed first, and then its rows."""
+
+    advance = run.advance
+
+    def parted(connection: sqlite3.Connection, *args: Any, **kwargs: Any) -> bool:
+        return advance(_Parted(connection), *args, **kwargs)  # type: ignore[arg-type]
+
+    run.advance = parted
+
+
+class _Parted:
+    """A connection that ends its transaction when a checkpoint was moved, and begins another."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *args: Any) -> Any:
+        found = self._connection.execute(sql, *args)
+        if sql.startswith("UPDATE quire_checkpoint"):
+            self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+        return found
+
+
+def fence_off() -> None:
+    """The broker is not told which sequence a message has to get, and stream and log are not compared."""
+
+    async def trust(_self: fence.Fence, _info: object) -> None:
+        return
+
+    message.Composer._fence = lambda _self, position: f"{message.POSITION}: {position}\r\n"  # type: ignore[method-assign]
+    fence.Fence._of_one_history = trust  # type: ignore[method-assign]
+
+
+def reply_before_commit() -> None:
+    """Who waits is answered when the batch is decided, while it is being written."""
+    from eventstore import writer
+
+    transact, append = writer._transact, Writer._append
+    decided: list[tuple[writer._Waiting, list[Accepted] | Exception]] = []
+
+    def noted(batch: Batch, waiting: writer._Waiting) -> list[Accepted] | Exception:
+        found = transact(batch, waiting)
+        decided.append((waiting, found))
+        return found
+
+    async def answered_first(self: Writer, batch: Batch, rows: Rows) -> None:
+        for waiting, found in decided:
+            if isinstance(found, list):
+                waiting.accept(found)
+        decided.clear()
+        await append(self, batch, rows)
+
+    writer._transact = noted
+    Writer._append = answered_first  # type: ignore[method-assign]
+
+
+def batch_overlay_off() -> None:
+    """A command does not see what the commands before it in its batch have done."""
+    event = Batch._event
+
+    def forgotten(self: Batch, command: Command, *args: Any) -> Accepted:
+        before = self._last.get(command.key)
+        accepted = event(self, command, *args)
+        if before is None:
+            del self._last[command.key]
+        else:
+            self._last[command.key] = before
+        return accepted
+
+    Batch._event = forgotten  # type: ignore[method-assign]
+
+
+BUGS: Mapping[str, Callable[[], None]] = {
+    "read before lock": read_before_lock,
+    "checkpoint before write": checkpoint_before_write,
+    "fence off": fence_off,
+    "reply before commit": reply_before_commit,
+    "batch overlay off": batch_overlay_off,
+}

@@ -1,0 +1,198 @@
+"""Named places in a running server where it can be killed, held up, or told that the disk is full.
+
+`QUIRE_FAILPOINTS` says where and how: `insert=kill@37,commit=sleep:20` kills the process when `insert` is reached for
+the 37th time, and sleeps 20 ms at every `commit`. `@n` is the nth time only, `@n%` every nth; without it every time.
+The product knows nothing of this: `install` wraps its functions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, NamedTuple
+
+from aiohttp import web_protocol
+
+from eventstore import writer
+from eventstore.delivery import nats
+from eventstore.log import sqlite_run as run
+from eventstore.log.sqlite import SQLiteLog
+
+POINTS = {
+    "start": "the data directory is locked, the log is not open",
+    "migrate": "the schema is made, a new log has no identity yet",
+    "build": "a projection's tables are partly made from the log",
+    "take": "a batch is formed, the log is not taken",
+    "begin": "BEGIN IMMEDIATE, and what the batch needs is read",
+    "insert": "the events are inserted, the rows of projections are not",
+    "commit": "everything is written, COMMIT is not run",
+    "committed": "COMMIT is done, nobody is answered",
+    "answering": "some of a batch are answered",
+    "answered": "an answer is written to the client",
+    "published": "a message is sent to the broker, and not acknowledged",
+    "acknowledged": "the broker's acknowledgement is taken",
+    "advancing": "of an async projection, between its checkpoint and its rows",
+    "checkpoint": "before the write-ahead log is moved into the file",
+    "checkpointed": "after it was",
+}
+"""Each failpoint, and what is so when it is reached."""
+
+_SPEC = re.compile(r"(\w+)=(kill|sleep|full|error)(?::(\d+))?(?:@(\d+)(%?))?")
+
+
+class Failpoint(NamedTuple):
+    """What happens at a place, and when."""
+
+    action: str
+    milliseconds: int
+    nth: int
+    """0: every time."""
+    again: bool
+
+    def due(self, count: int) -> bool:
+        return self.nth == 0 or (count % self.nth == 0 if self.again else count == self.nth)
+
+    def act(self) -> None:
+        time.sleep(self.milliseconds / 1000)
+        if self.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.action == "full":
+            raise sqlite3.OperationalError("database or disk is full")
+        elif self.action == "error":
+            raise sqlite3.OperationalError("disk I/O error")
+
+
+class Failpoints:
+    """Those that are armed, and how often each place was reached."""
+
+    def __init__(self, armed: Mapping[str, Failpoint]) -> None:
+        self._armed = armed
+        self._reached: Counter[str] = Counter()
+
+    def hit(self, name: str) -> None:
+        """The place is reached."""
+        assert name in POINTS, name
+        found = self._armed.get(name)
+        if found is not None:
+            self._reached[name] += 1
+            if found.due(self._reached[name]):
+                found.act()
+
+
+def parse(text: str) -> dict[str, Failpoint]:
+    """What `QUIRE_FAILPOINTS` says. Raises ValueError."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        match = _SPEC.fullmatch(part)
+        if match is None or match[1] not in POINTS:
+            raise ValueError(f"{part!r} is no failpoint")
+        found[match[1]] = Failpoint(match[2], int(match[3] or 0), int(match[4] or 0), bool(match[5]))
+    return found
+
+
+class Watched:
+    """A SQLite connection that reaches failpoints before and after statements that begin so."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, points: Failpoints, statements: Mapping[str, tuple[str, str]]
+    ) -> None:
+        self._connection = connection
+        self._points = points
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *args: Any) -> Any:
+        return self._around(sql, self._connection.execute, *args)
+
+    def executemany(self, sql: str, *args: Any) -> Any:
+        return self._around(sql, self._connection.executemany, *args)
+
+    def _around(self, sql: str, statement: Callable[..., Any], *args: Any) -> Any:
+        before, after = next(
+            (names for begins, names in self._statements.items() if sql.startswith(begins)), ("", "")
+        )
+        if before:
+            self._points.hit(before)
+        found = statement(sql, *args)
+        if after:
+            self._points.hit(after)
+        return found
+
+
+def install(points: Failpoints) -> None:
+    """Wrap the functions of the product that the places are in."""
+    _watch(points, "migrate", {"PRAGMA application_id =": ("migrate", "")})
+    _watch(points, "append", {"INSERT INTO quire_event": ("", "insert"), "COMMIT": ("commit", "committed")})
+    _watch(points, "advance", {"INSERT INTO": ("advancing", "")})
+    _around(points, run, "begin", after="begin")
+    _around(points, run, "checkpoint", before="checkpoint", after="checkpointed")
+    _around_async(points, SQLiteLog, "_start", before="start")
+    _around_async(points, SQLiteLog, "take", before="take")
+    _around_async(points, SQLiteLog, "advance", after="build", only=_builds)
+    _around(points, writer._Waiting, "accept", after="answering")
+    _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
+    _around_async(points, nats, "send", after="published")
+    _around_async(points, nats.Window, "_answered", after="acknowledged")
+
+
+def _builds(_log: object, name: str, *_: object) -> bool:
+    return "current" in name
+
+
+def _writes(_handler: object, request: Any, *_: object) -> bool:
+    return bool(request.method not in ("GET", "HEAD"))
+
+
+def _watch(points: Failpoints, name: str, statements: Mapping[str, tuple[str, str]]) -> None:
+    function = getattr(run, name)
+
+    @wraps(function)
+    def watched(connection: sqlite3.Connection, *args: Any, **kwargs: Any) -> Any:
+        return function(Watched(connection, points, statements), *args, **kwargs)
+
+    setattr(run, name, watched)
+
+
+def _around(points: Failpoints, owner: Any, name: str, before: str = "", after: str = "") -> None:
+    function = getattr(owner, name)
+
+    @wraps(function)
+    def around(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            points.hit(before)
+        found = function(*args, **kwargs)
+        if after:
+            points.hit(after)
+        return found
+
+    setattr(owner, name, around)
+
+
+def _around_async(
+    points: Failpoints,
+    owner: Any,
+    name: str,
+    before: str = "",
+    after: str = "",
+    only: Callable[..., bool] = lambda *_: True,
+) -> None:
+    function = getattr(owner, name)
+
+    @wraps(function)
+    async def around(*args: Any, **kwargs: Any) -> Any:
+        if before and only(*args):
+            points.hit(before)
+        found = await function(*args, **kwargs)
+        if after and only(*args):
+            points.hit(after)
+        return found
+
+    setattr(owner, name, around)

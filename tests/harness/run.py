@@ -1,0 +1,348 @@
+"""One run of the fault harness: a server under load and under faults, and at its end every guarantee checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Self
+
+from eventstore.log.base import Span
+from eventstore.log.sqlite import LOG_FILE, SQLiteLog
+from harness import checkers, verifiable
+from harness.checkers import Violated
+from harness.followers import FeedFollower, StreamFollower, delivered
+from harness.model import History
+from harness.process import Server, free_port
+from harness.record import Followed, Record
+from harness.stream import stored
+from harness.tally import Tally
+from harness.traffic import METERED, Traffic
+
+TESTS = Path(__file__).parents[1]
+WAIT_SECONDS_MAX = 60.0
+STALL_SECONDS_MAX = 15.0
+DEATH_SECONDS_MAX = 60.0
+LOOK_SECONDS = 0.01
+LIMITS: Mapping[str, Any] = {
+    "eventstore.log.sqlite.CHECKPOINT_AFTER_BYTES": 512 * 1024,
+    "eventstore.follower.CHUNK_EVENTS": 100,
+}
+"""Smaller than in life, so that what happens seldom happens often."""
+
+
+class Broken(AssertionError):
+    """What a run found broken, all of it."""
+
+    def __init__(self, violations: list[Violated]) -> None:
+        super().__init__("\n".join(map(str, violations)))
+        self.guarantees = {one.guarantee for one in violations}
+
+
+class Row(NamedTuple):
+    """A line of the table at the end."""
+
+    scenario: str
+    seed: int
+    seconds: float
+    events: int
+    kills: int
+    acknowledged: int
+    refused: int
+    unknown: int
+    longest_pause_seconds: float
+    note: str = ""
+
+
+class Run:
+    """A data directory, the server over it, its clients, and what they were told.
+
+    `broker` is `embedded`, or the URL of a nats-server of ours, and `stream_url` where consumers reach it. `disk` is
+    where the data directory is to be, when that is not `directory`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        directory: Path,
+        *,
+        broker: str = "embedded",
+        stream_url: str = "",
+        bug: str = "",
+        limits: Mapping[str, Any] | None = None,
+        clients: int = 16,
+        disk: Path | None = None,
+    ) -> None:
+        self.name, self.seed, self.kills, self.note = name, seed, 0, ""
+        self.random = Random(f"{seed}/{name}")
+        self.record = Record()
+        self.violations: list[Violated] = []
+        self.events = 0
+        self.kept = False
+        """Whether the data directory is wanted after the run."""
+        self._passed = False
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.data = (disk or directory) / "data"
+        self._limits = {**LIMITS, **(limits or {})}
+        self.server = self._server(broker, bug)
+        self.stream_url = stream_url or f"nats://127.0.0.1:{self.nats_port}"
+        self.traffic = Traffic(seed, self.server.port, self.record, clients)
+        self.record.followed += [
+            Followed("all"), Followed("a type", "Counter"), Followed("a resource", "Doc", "shared"),
+        ]  # fmt: skip
+        self._feed = [
+            FeedFollower(self.server.url, Random(f"{seed}/{one.name}"), one) for one in self.record.followed
+        ]
+        self._stream = StreamFollower(self.stream_url, self.record)
+        self._begun = time.monotonic()
+        self._output: int = -1
+
+    def _server(self, broker: str, bug: str) -> Server:
+        server = Server(self.data)
+        self.nats_port = free_port()
+        server.command = (sys.executable, "-m", "harness.launcher")
+        server.options = ("--nats", broker, "--nats-port", str(self.nats_port), "--log-format", "text")
+        server.environment = {"PYTHONPATH": str(TESTS), "QUIRE_BUG": bug}
+        return server
+
+    # The server's life.
+
+    async def __aenter__(self) -> Self:
+        self._output = os.open(self.directory / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.server.told = self._output
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        try:
+            if error is None:
+                await self._finish()
+                self._passed = True
+        except BaseException as found:
+            found.add_note(self.last_words())
+            raise
+        finally:
+            await self._end()
+        if error is not None:
+            error.add_note(self.last_words())
+
+    def last_words(self) -> str:
+        """What the server said last, and how to do this again."""
+        lines = (self.directory / "server.log").read_text("utf-8", "replace").splitlines()
+        return "\n".join((f"SEED={self.seed}, {self.name}; the server said last:", *lines[-20:]))
+
+    async def start(self, failpoints: str = "") -> None:
+        """Start the server with these failpoints, and let the load reach it."""
+        self._arm(failpoints, None)
+        await self.server.start()
+        self.traffic.shared.up.set()
+
+    async def load(self) -> None:
+        """Begin: types, clients, followers."""
+        await self.traffic.define()
+        for follower in (*self._feed, self._stream):
+            follower.start()
+        self.traffic.start()
+
+    async def dies(self, failpoints: str, limits: Mapping[str, Any] | None = None) -> None:
+        """Start the server with a failpoint that kills it, while starting or under load, and wait for its end."""
+        self._arm(failpoints, limits)
+        await self.server.launch()
+        if await self.server.ready():
+            self.traffic.shared.up.set()
+        await self.ended(failpoints)
+
+    async def ended(self, why: str) -> None:
+        """Wait until the server has died by SIGKILL."""
+        assert self.server.process is not None
+        try:
+            async with asyncio.timeout(DEATH_SECONDS_MAX):
+                code = await self.server.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"{why} was not reached in {DEATH_SECONDS_MAX:g} seconds") from None
+        self.traffic.shared.up.clear()
+        self.traffic.raise_failed()
+        assert code == -signal.SIGKILL, f"the server ended with {code}, armed with {why!r}"
+        self.kills += 1
+
+    async def kill(self) -> None:
+        """kill -9, from outside."""
+        assert self.server.process is not None
+        self.server.process.kill()
+        await self.ended("kill -9")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.server.process is not None
+        self.server.process.send_signal(number)
+
+    def _arm(self, failpoints: str, limits: Mapping[str, Any] | None) -> None:
+        self.server.environment["QUIRE_FAILPOINTS"] = failpoints
+        self.server.environment["QUIRE_LIMITS"] = json.dumps({**self._limits, **(limits or {})})
+
+    @property
+    def broker_pid(self) -> int:
+        """Of the embedded nats-server."""
+        return int(json.loads((self.data / "nats" / "server.json").read_text())["pid"])
+
+    async def until(self, condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS_MAX) -> None:
+        """Wait for a condition, as long as no client fails."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self.traffic.raise_failed()
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not in {seconds:g} seconds: {what}") from None
+
+    async def eventually(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+        """As `until`, for a condition that has to ask."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                while not await condition():
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not in {WAIT_SECONDS_MAX:g} seconds: {what}") from None
+
+    async def acknowledge(self, count: int) -> None:
+        """Wait until so many more writes were acknowledged."""
+        wanted = self.acknowledged + count
+        await self.until(lambda: self.acknowledged >= wanted, f"{count} writes acknowledged")
+
+    async def delivered(self, count: int) -> None:
+        """Wait until the consumer of the stream got so many more messages."""
+        wanted = self._stream.position + count
+        await self.until(lambda: self._stream.position >= wanted, f"{count} more messages on the stream")
+
+    @property
+    def acknowledged(self) -> int:
+        return self.record.accepted_count
+
+    def refused_lately(self, status: int) -> int:
+        """How many of the last hundred attempts were refused so."""
+        return sum(attempt.status == status for attempt in self.record.attempts[-100:])
+
+    # The end.
+
+    async def _finish(self) -> None:
+        """Let everything come to rest, stop the server, and check every guarantee."""
+        await self.traffic.stop()
+        await self._rest()
+        await self.traffic.look()
+        stream = [delivered(message) for message in await stored(self.stream_url)]
+        for follower in (*self._feed, self._stream):
+            await follower.stop()
+        code = await self.server.stop(10)
+        assert code == 0, f"the server ended with {code}"
+        await self._check(stream)
+        if self.violations:
+            self.note = f"broken: {', '.join(sorted({one.guarantee for one in self.violations}))}"
+            raise Broken(self.violations)
+
+    async def _rest(self) -> None:
+        """Wait until whoever follows the log is at its end."""
+        log = await SQLiteLog.open(self.data, write=False)
+        try:
+            tip = (await log.tip()).position
+            for follower in self._feed:
+                one = follower.followed
+                span = Span(type=one.type or None, id=one.id or None, newest_first=True, limit=1)
+                last = [event.position for event in await log.events(span)] or [0]
+                await self._reaches("Resumable", one.name, lambda one=one: one.position, last[0])
+            await self._reaches("Fenced", "the stream's consumer", lambda: self._stream.position, tip)
+            await self._reaches("Replayable", Tally.name, lambda: _tallied(self.data), tip)
+        finally:
+            await log.close()
+
+    async def _reaches(self, guarantee: str, who: str, position: Callable[[], int], wanted: int) -> None:
+        """Wait until somebody is at a position; a violation when nothing moves for STALL_SECONDS_MAX."""
+        reached, since = -1, time.monotonic()
+        while (now := position()) < wanted:
+            if now != reached:
+                reached, since = now, time.monotonic()
+            if time.monotonic() - since > STALL_SECONDS_MAX:
+                self.violations.append(
+                    Violated(guarantee, f"{who} stands at {now}, and has to come to {wanted}")
+                )
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _check(self, stream: list[Any]) -> None:
+        """Every guarantee, also when one of them is broken."""
+        log = await SQLiteLog.open(self.data, write=False)
+        try:
+            events, holes = await checkers.events_of(log), await log.holes()
+            self.events = len(events)
+            history, record = History(events), self.record
+            checks: list[Callable[[], Any]] = [
+                lambda: checkers.gapless(events, holes),
+                lambda: checkers.ordered(events),
+                lambda: checkers.durable(events, checkers.told(record)),
+                lambda: checkers.once(history, record.attempts),
+                lambda: checkers.atomic(history, record),
+                lambda: checkers.isolated(history, record.attempts),
+                lambda: checkers.bounded(history, "Metered", METERED, "n"),
+                *(lambda one=one: checkers.resumable(history, one) for one in record.followed),
+                lambda: checkers.fenced(history, stream, record.delivered),
+                lambda: checkers.fresh(history, record),
+                lambda: checkers.answered(record),
+                lambda: checkers.replayable(log, events),
+                lambda: verifiable.verifiable(log, self.directory / "copy", Random(self.seed)),
+            ]
+            for check in checks:
+                await self._hold(check)
+        finally:
+            await log.close()
+
+    async def _hold(self, check: Callable[[], Any]) -> None:
+        try:
+            found = check()
+            if found is not None:
+                await found
+        except Violated as violated:
+            self.violations.append(violated)
+
+    def row(self) -> Row:
+        """What this run was."""
+        count = self.record.outcomes
+        return Row(
+            self.name, self.seed, time.monotonic() - self._begun, self.events, self.kills,
+            count("accepted"), count("refused"), count("unknown"), self.record.longest_pause_seconds, self.note,
+        )  # fmt: skip
+
+    async def _end(self) -> None:
+        """Leave nothing running."""
+        self.traffic.shared.stopping.set()
+        self.traffic.shared.up.set()
+        await self.traffic.cancel()
+        for follower in (*self._feed, self._stream):
+            await follower.stop()
+        process = self.server.process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            await process.wait()
+        os.close(self._output)
+        shutil.rmtree(self.directory / "copy", ignore_errors=True)
+        if self._passed and not self.kept:
+            shutil.rmtree(self.data)
+
+
+Begin = Callable[..., Run]
+"""Makes a run: its name and its options."""
+
+
+def _tallied(data: Path) -> int:
+    """The checkpoint of the projection that follows behind."""
+    with closing(sqlite3.connect(data / LOG_FILE)) as file:
+        found = file.execute("SELECT position FROM quire_checkpoint WHERE name = ?", (Tally.name,)).fetchone()
+    return int(found[0]) if found else 0
