@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup run test check e2e fault soak conformance rates format clean
+.PHONY: help setup run test check e2e fault soak conformance bench format clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -43,8 +43,10 @@ conformance: setup ## Real data (R5's value sets, code systems, search parameter
 	@mkdir -p .r5 && { test -d .r5/package || { cd .r5 && npm pack --silent hl7.fhir.r5.core@5.0.0 && tar xzf hl7.fhir.r5.core-5.0.0.tgz; }; }
 	$(BIN)/python tests/conformance/r5_round_trip.py .r5/package
 
-rates: setup ## Rates of a server that runs on 127.0.0.1:8080 (make run in another terminal)
-	$(BIN)/python tests/benchmarks/rates.py
+bench: setup ## Quire beside PocketBase (options: make bench ONLY=create,read ROUNDS=5 SECONDS=5, or MILLION=1)
+	@test -x $(BIN)/pocketbase || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[bench]'
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(MILLION),--million)
 
 format: setup ## Put the code into its format
 	$(BIN)/ruff check --fix .

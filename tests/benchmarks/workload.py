@@ -1,0 +1,67 @@
+"""What is stored and asked: bodies of about 600 bytes of a type with seven described elements, and the plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from uuid_utils import uuid7
+
+from benchmarks.load import FIRST_NUMBER
+
+TYPE = "Bench"
+THEMES = ("dark", "white")
+NOTES = "a setting of some length, so that a body has about six hundred bytes as in the documented runs "
+RESOURCES = 100_000
+OLD = 100
+"""Resources with VERSIONS versions each, for histories."""
+VERSIONS = 21
+PAGE = 20
+
+
+def fields(number: object) -> dict[str, Any]:
+    """The body without id and type; `number` may be a mark to be filled in later."""
+    filters = [{"location": f"ward-{n}", "active": True, "rank": n} for n in range(3)]
+    return {"theme": THEMES[0], "number": number, "filters": filters, "notes": NOTES * 4}
+
+
+def template() -> str:
+    """The body as the load client sends it, with `%d` where the number goes."""
+    return json.dumps(fields("%d"), separators=(",", ":")).replace('"%d"', "%d")
+
+
+def definitions() -> Iterator[dict[str, Any]]:
+    """The type as Quire has it: closed, every element described."""
+    entity = {"resourceType": "Entity", "id": TYPE}
+    yield {**entity, "type": "resource"}
+    for path, type, more in (
+        ("theme", "string", {"enum": list(THEMES), "isRequired": True}),
+        ("number", "integer", {}),
+        ("filters", "", {"isCollection": True}),
+        ("filters.location", "string", {"isRequired": True}),
+        ("filters.active", "boolean", {}),
+        ("filters.rank", "integer", {}),
+        ("notes", "string", {}),
+    ):
+        typed = {"type": {"resourceType": "Entity", "id": type}} if type else {}
+        about = {"resource": entity, "path": path.split(".")}
+        yield {"resourceType": "Attribute", "id": f"{TYPE}.{path}", **about, **typed, **more}
+
+
+def write_lines(file: Path, count: int) -> list[str]:
+    """NDJSON to import: the type, and resources with ids in the order of time. Answers the ids."""
+    body = json.dumps({"resourceType": TYPE, "id": "%s", **fields("%d")}, separators=(",", ":"))
+    body = body.replace('"%d"', "%d")
+    ids = [str(uuid7()) for _ in range(count)]
+    with file.open("w") as lines:
+        lines.writelines(json.dumps(one) + "\n" for one in definitions())
+        lines.writelines(body % (id, FIRST_NUMBER + n) + "\n" for n, id in enumerate(ids))
+    return ids
+
+
+def write_ids(file: Path, ids: list[str]) -> str:
+    """A file of ids, for the load client."""
+    file.write_text("\n".join(ids))
+    return str(file)
