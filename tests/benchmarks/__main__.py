@@ -178,7 +178,7 @@ def show(book: Book, about: dict[str, Any]) -> None:
 async def main(options: argparse.Namespace) -> None:
     wanted = [name for name in ALL if not options.only or name in options.only.split(",")]
     shape = Shape(options.rounds, options.seconds)
-    home, book = Path(tempfile.mkdtemp(prefix="quire-bench-", dir=options.directory)), Book()
+    home, book = Path(tempfile.mkdtemp(prefix="quire-bench-", dir=Path(options.directory).absolute())), Book()
     try:
         about = report.machine(home)
         if options.million:
@@ -188,9 +188,9 @@ async def main(options: argparse.Namespace) -> None:
             await compare(book, home, wanted, shape)
     finally:
         shutil.rmtree(home)
-    show(book, about)
     data = msgspec.json.encode(book.written(about, vars(options)))
     Path(options.json).write_bytes(msgspec.json.format(data, indent=1))
+    show(book, about)
     print(f"\nAll of it, run by run: {options.json}")
 
 
