@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -143,7 +143,7 @@ class Feed:
         """What comes after a cursor, `limit` events and `bytes_max` bytes at most, one event at least; empty at the tip."""
         near = self._near(after.position)
         if near is not None:
-            looked_at = list(islice(near, limit)) if wanted == EVERYTHING else _looked_at(near, wanted, limit)
+            looked_at = near[:limit] if wanted == EVERYTHING else _looked_at(near, wanted, limit)
             looked_at = _within_bytes(looked_at, bytes_max)
             return Page([event for event in looked_at if wanted.matches(event)], _after(looked_at, after))
         if wanted == EVERYTHING:
@@ -173,12 +173,17 @@ class Feed:
                 self._waiting -= 1
         return not self.closed
 
-    def _near(self, after: Position) -> Iterator[Event] | None:
-        """The events after a position from memory; None when memory does not go back that far."""
+    def recent(self, after: Position, limit: int) -> list[Event]:
+        """The events after a position as far as they are in memory; none when memory does not go back that far."""
+        return (self._near(after) or [])[:limit]
+
+    def _near(self, after: Position) -> list[Event] | None:
+        """All events after a position, from memory; None when memory does not go back that far."""
         if not self._tail or after < self._tail[0].position - 1:
             return None
-        first = max(0, len(self._tail) - (self._tail[-1].position - after))
-        return islice(self._tail, first, None)
+        newest = list(islice(reversed(self._tail), max(0, self._tail[-1].position - after)))
+        newest.reverse()
+        return newest
 
     async def _hash_at(self, position: Position) -> bytes | None:
         if position == 0:

@@ -7,21 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 
-from eventstore.delivery.jetstream import close
+from eventstore.delivery.connection import Connection
 from eventstore.errors import Unavailable
 
 CONNECT_SECONDS_MAX = 5.0
 
-Connect = Callable[[], Awaitable[Client]]
+Connect = Callable[[], Awaitable[Connection]]
 """Makes one attempt to connect, and answers a connection that the publisher may close."""
 
 
 def connecting(servers: str | Sequence[str], **options: Any) -> Connect:
     """A `Connect` for these servers, with nats-py's options (user, password, user_credentials, tls ...)."""
 
-    async def connect() -> Client:
+    async def connect() -> Connection:
         problems: list[Exception] = []
 
         async def note(error: Exception) -> None:
@@ -29,13 +28,13 @@ def connecting(servers: str | Sequence[str], **options: Any) -> Connect:
 
         once = {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0}
         given = {"name": "quire publisher", **options, **once, "error_cb": note}
-        client = Client()
+        client = Connection()
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 await client.connect([servers] if isinstance(servers, str) else list(servers), **given)
             return client
         except BaseException as error:
-            await close(client)
+            await client.end()
             if not isinstance(error, OSError | TimeoutError | nats.errors.Error):
                 raise
             raise Unavailable(f"no NATS server can be reached: {_why([*problems, error])}") from error

@@ -1,8 +1,7 @@
-"""JetStream as we use it: the requests, the settings of our stream, and the two private names of nats-py."""
+"""JetStream as we use it: the requests, and the settings of our stream."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -15,12 +14,10 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from eventstore.delivery import subject
-from eventstore.delivery.message import Message
 from eventstore.errors import Conflict, Invalid, Unavailable
 
 API = "$JS.API"
 REQUEST_SECONDS_MAX = 5.0
-CLOSE_SECONDS_MAX = 0.5
 PAGES_MAX = 1000
 READER_SECONDS = 30
 """After so long without a request the broker removes a consumer of ours that nobody reads any more."""
@@ -352,26 +349,3 @@ def check_version(client: Client) -> None:
     if version < SERVER_MIN:
         has, wanted = (".".join(map(str, one)) for one in (version, SERVER_MIN))
         raise Halted(f"nats-server {has} is too old", f"update it to {wanted} or later")
-
-
-async def send(client: Client, message: Message, reply: str) -> None:
-    """Hand a message to the connection, to be written when the event loop is next free.
-
-    nats-py's public `publish` takes a dict of headers and needs 16 us where this needs 5 (measured, 2.16.0); here is
-    the only place that knows the two private names it is made of.
-    """
-    head, payload = message.head, message.payload
-    line = f"HPUB {message.subject} {reply} {len(head)} {len(head) + len(payload)}\r\n"
-    await client._send_command(b"%b%b%b\r\n" % (line.encode("ascii"), head, payload))
-    if client._flush_queue is not None and client._flush_queue.empty():
-        await client._flush_pending()
-
-
-async def close(client: Client) -> None:
-    """Close a connection, whatever state it is in; what it does not do in CLOSE_SECONDS_MAX is cut off."""
-    with suppress(Exception):
-        async with asyncio.timeout(CLOSE_SECONDS_MAX):
-            await client.close()
-    if client._transport is not None:
-        with suppress(Exception):
-            client._transport.close()  # type: ignore[no-untyped-call]

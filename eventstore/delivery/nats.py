@@ -11,11 +11,10 @@ from typing import Any, Literal, Self
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from eventstore.delivery.connect import Connect
+from eventstore.delivery.connection import Connection, wire
 from eventstore.delivery.fence import Fence, Opened, hole_at
 from eventstore.delivery.jetstream import (
     WINDOW_MESSAGES_MAX,
@@ -24,8 +23,6 @@ from eventstore.delivery.jetstream import (
     JetStream,
     StreamSettings,
     check_version,
-    close,
-    send,
 )
 from eventstore.delivery.message import Composer, Message
 from eventstore.errors import NotYet, QuireError
@@ -36,6 +33,8 @@ from eventstore.log.base import EventLog, Span
 WINDOW_BYTES_MAX = 4 * 1024 * 1024
 CHUNK_EVENTS = 512
 CHUNK_BYTES = 8 * 1024 * 1024
+BURST_SECONDS = 0.01
+"""Between the beginnings of two bursts, at least: many events go out, and are acknowledged, in one."""
 ACKNOWLEDGE_SECONDS_MAX = 5.0
 """How long nothing may be acknowledged while something is in flight."""
 LOOK_SECONDS = 0.1
@@ -48,8 +47,17 @@ STOP_SECONDS_MAX = 0.5
 _log = logging.getLogger("quire.publisher")
 
 
+Recent = Callable[[Position, int], list[Event]]
+"""The events after a position that are at hand in memory, so many at most; none when they have to be read."""
+
+
 def _nobody(_why: str) -> None:
     """For who does not append."""
+
+
+def _from_the_log(_after: Position, _limit: int) -> list[Event]:
+    """For who has none in memory."""
+    return []
 
 
 class Lost(Exception):
@@ -89,7 +97,7 @@ _acknowledgement = msgspec.json.Decoder(_Acknowledgement).decode
 class Window:
     """What is sent and not yet acknowledged, on one connection. Any surprise loses all of it."""
 
-    def __init__(self, client: Client, stream: str, after: Position) -> None:
+    def __init__(self, client: Connection, stream: str, after: Position) -> None:
         self.sent = after
         self.acknowledged = after
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -97,13 +105,14 @@ class Window:
         self._stream = stream
         self._inbox = client.new_inbox()
         self._sizes: deque[int] = deque()
+        self._unsent: list[bytes] = []
         self._bytes = 0
         self._moved = asyncio.Event()
         self._moved_at = 0.0
         self._subscription: Subscription | None = None
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._client.subscribe(self._inbox, cb=self._answered)
+        self._subscription = await self._client.listen(self._inbox, self._answered)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,8 +121,9 @@ class Window:
                 await self._subscription.unsubscribe()
 
     async def send(self, message: Message) -> None:
-        """Send the message of the next position, when there is room."""
+        """Send the message of the next position with the next `flush`, when there is room."""
         while len(self._sizes) >= WINDOW_MESSAGES_MAX or self._bytes >= WINDOW_BYTES_MAX:
+            self.flush()
             await self._move()
         if self.lost.done():
             raise Lost(self.lost.result())
@@ -123,7 +133,13 @@ class Window:
         self._sizes.append(size)
         self._bytes += size
         self.sent += 1
-        await send(self._client, message, self._inbox)
+        self._unsent.append(wire(message, self._inbox))
+
+    def flush(self) -> None:
+        """Write what was sent since the last time, in one go."""
+        if self._unsent:
+            self._client.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     async def reached(self, position: Position) -> None:
         """Wait until a position is acknowledged."""
@@ -144,12 +160,12 @@ class Window:
         self._moved.clear()
         await self._moved.wait()
 
-    async def _answered(self, answer: Msg) -> None:
+    def _answered(self, data: bytes) -> None:
         """Acknowledgements come in the order of what was sent: each must be the next position's."""
         if self.lost.done():
             return
         try:
-            told = _acknowledgement(answer.data)
+            told = _acknowledgement(data)
         except msgspec.DecodeError:
             self._lose("JetStream does not answer; is it enabled for this account?")
             return
@@ -171,9 +187,12 @@ class Window:
 class Sender:
     """Sends the log's events to a stream that the fence has opened. Raises Lost, or Halted for a log with a gap."""
 
-    def __init__(self, client: Client, log: EventLog, opened: Opened, base_url: str) -> None:
+    def __init__(
+        self, client: Connection, log: EventLog, opened: Opened, base_url: str, recent: Recent = _from_the_log
+    ) -> None:
         self.window = Window(client, opened.name, opened.last)
         self._log = log
+        self._recent = recent
         self._composer = Composer(log.id, opened.name, client.max_payload, base_url)
 
     async def follow(self, reached: Reached) -> None:
@@ -187,10 +206,13 @@ class Sender:
             await self._watched(self._until(position))
 
     async def _follow(self, reached: Reached) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            next_burst = loop.time() + BURST_SECONDS
             await self._send_rest(None)
             with suppress(NotYet):
                 await reached(self.window.sent + 1)
+            await asyncio.sleep(max(0.0, next_burst - loop.time()))
 
     async def _until(self, position: Position) -> None:
         await self._send_rest(position)
@@ -202,9 +224,12 @@ class Sender:
                 if event.position != self.window.sent + 1:
                     await self._fill(event.position - 1)
                 await self.window.send(self._composer.message(event))
+            self.window.flush()
 
     async def _next(self, until: Position | None) -> list[Event]:
         after = self.window.sent
+        if until is None and (near := self._recent(after, CHUNK_EVENTS)):
+            return near
         return await self._log.events(Span(after, until, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES))
 
     async def _fill(self, until: Position) -> None:
@@ -243,6 +268,7 @@ class Publisher:
         connect: Connect,
         stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
         base_url: str = "",
+        recent: Recent = _from_the_log,
         hold: Callable[[str], None] = _nobody,
     ) -> None:
         """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid.
@@ -256,6 +282,7 @@ class Publisher:
         self._connect = connect
         self._settings = stream
         self._base_url = base_url
+        self._recent = recent
         self._hold = hold
         self._status = Status("starting", "", "", None, 0, 0, stream.name, 0)
         self._window: Window | None = None
@@ -327,14 +354,14 @@ class Publisher:
             check_version(client)
             fence = Fence(JetStream(client), self._events, self._settings)
             opened = await fence.open(self._erased)
-            sender = Sender(client, self._events, opened, self._base_url)
+            sender = Sender(client, self._events, opened, self._base_url, self._recent)
             self._window = sender.window
             self._hold("")
             self._looked.set()
             self._tell(state="publishing", stream=opened.name, generation=opened.generation)
             await sender.follow(self._reached)
         finally:
-            await close(client)
+            await client.end()
 
     async def _wait(self, seconds: float) -> None:
         self._again.clear()

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from eventstore.delivery import subject
+from eventstore.delivery.connection import Connection
 from eventstore.delivery.fence import EPOCH, REBUILD, Fence, hole_at
 from eventstore.delivery.jetstream import (
     LOG,
@@ -109,7 +110,7 @@ async def check(
 
 
 async def rebuild(
-    client: Client,
+    client: Connection,
     log: EventLog,
     settings: StreamSettings = DEFAULTS,
     *,
@@ -156,7 +157,7 @@ async def seen(client: Client, log: EventLog) -> Position:
     return max((info.state.last_seq for info in streams if info.metadata.get(LOG) == log.id), default=0)
 
 
-async def _fill(client: Client, fence: Fence, log: EventLog, base_url: str, progress: Progress) -> Info:
+async def _fill(client: Connection, fence: Fence, log: EventLog, base_url: str, progress: Progress) -> Info:
     """Publish up to where the log ends now, going on after every lost window that brought us further."""
     tip, tries = (await log.tip()).position, 0
     while True:

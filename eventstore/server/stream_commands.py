@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from nats.aio.client import Client
 
 from eventstore.delivery import stream
-from eventstore.delivery.jetstream import StreamSettings, close
+from eventstore.delivery.connection import Connection
+from eventstore.delivery.jetstream import StreamSettings
 from eventstore.errors import Invalid
 from eventstore.log.lock import holder
 from eventstore.server.commands import bar, reading, show
@@ -64,13 +64,13 @@ def _wanted(settings: NatsSettings) -> StreamSettings:
 
 
 @asynccontextmanager
-async def _client(settings: NatsSettings, data: Path) -> AsyncIterator[Client]:
+async def _client(settings: NatsSettings, data: Path) -> AsyncIterator[Connection]:
     async with reaching(settings, data) as connect:
         client = await connect()
         try:
             yield client
         finally:
-            await close(client)
+            await client.end()
 
 
 def _report_text(report: stream.Report) -> str:

@@ -50,8 +50,9 @@ async def streaming(
             broker = await stack.enter_async_context(embedded(data, settings.port))
             connect = connecting(broker.url, **broker.publisher_options)
         publisher = Publisher(
-            store.log, store.arrived, connect=connect, stream=stream, base_url=base_url, hold=store.hold
-        )
+            store.log, store.arrived, connect=connect, stream=stream, base_url=base_url,
+            recent=store.feed.recent, hold=store.hold,
+        )  # fmt: skip
         publisher.start()
         try:
             with suppress(TimeoutError):
