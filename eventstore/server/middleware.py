@@ -17,6 +17,7 @@ from eventstore.server import outcomes
 from eventstore.server.call import Answer, Call, InFlight, Streamed, answer
 from eventstore.server.metrics import Meter
 from eventstore.server.negotiation import answer_format, number, preferences, wants_stream
+from eventstore.server.response import WholeResponse
 from eventstore.server.routes import Route, route
 from eventstore.server.settings import SEND_SECONDS_MAX, Settings, is_loopback
 from eventstore.store import Store
@@ -104,7 +105,7 @@ class Front:
             raise NotAcceptable("server-sent events are at _changes and $changes only")
         return await self._handlers[call.route.name](call)
 
-    def _refusal(self, call: Call, error: QuireError) -> web.Response:
+    def _refusal(self, call: Call, error: QuireError) -> WholeResponse:
         told = outcomes.outcome(error.issues, call.route.base, call.route.type)
         return _response(call, answer(told, outcomes.status(error), outcomes.headers(error)))
 
@@ -181,13 +182,12 @@ async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
     return response
 
 
-def _response(call: Call, told: Answer) -> web.Response:
+def _response(call: Call, told: Answer) -> WholeResponse:
     headers = {"X-Request-Id": call.request_id, **told.headers}
-    if told.body is None:
-        return web.Response(status=told.status, headers=headers)
     body = told.body
-    if call.format == "yaml" and not told.content_type:
-        body = from_json(body)
-    kind = told.content_type or CONTENT_TYPES[call.format][call.route.base if told.fhir else ""]
-    headers["Content-Type"] = f"{kind}; charset=utf-8"
-    return web.Response(status=told.status, body=body, headers=headers)
+    if body is not None:
+        if call.format == "yaml" and not told.content_type:
+            body = from_json(body)
+        kind = told.content_type or CONTENT_TYPES[call.format][call.route.base if told.fhir else ""]
+        headers["Content-Type"] = f"{kind}; charset=utf-8"
+    return WholeResponse(told.status, headers, body)
