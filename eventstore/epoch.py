@@ -25,13 +25,14 @@ async def begin_epoch(
     `seen` is the highest position that anyone was given: the stream's, or a cursor's. Raises Invalid when the log
     is already there, and so nothing was lost.
     """
-    tip = (await log.take({}, {})).tip
+    snapshot = await log.take({}, {})
+    tip = snapshot.tip
     try:
         if seen <= tip.position:
             raise Invalid(
                 f"the log is at {tip.position}, and {seen} is not beyond it: there is nothing to mend"
             )
-        event = _record(tip, seen, max(now, tip.at), salt, reason)
+        event = _record(tip, seen, max(snapshot.at or now, tip.at), salt, reason)
         rows = project([Change(event, None)])
     except BaseException:
         await log.release()

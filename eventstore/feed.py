@@ -89,8 +89,11 @@ class Feed:
         self.closed = False
 
     def committed(self, events: Iterable[Event]) -> None:
-        """Keep the newest events at hand, and wake who waits for them."""
+        """Keep the newest events at hand, and wake who waits for them. Those at hand have no gap between them."""
         for event in events:
+            if self._tail and event.position != self._tail[-1].position + 1:
+                self._tail.clear()
+                self._tail_bytes = 0
             self._tail.append(event)
             self._tail_bytes += len(event.data or b"")
         while len(self._tail) > TAIL_EVENTS or self._tail_bytes > TAIL_BYTES_MAX:

@@ -35,6 +35,8 @@ class Table(msgspec.Struct, frozen=True):
     key: tuple[Column, ...]
     columns: tuple[Column, ...]
     indexes: tuple[tuple[str, ...], ...] = ()
+    summed: bool = False
+    """Its rows are only added to (`Rows.add`), never upserted or deleted; its columns are integers."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +72,7 @@ class Rows:
         self.deletes.setdefault(table, set()).add(key)
 
     def add(self, table: str, key: RowKey, amounts: Sequence[int]) -> None:
-        """Add to the columns of `key`'s row, which begins at zeros."""
+        """Add to the columns of `key`'s row, which begins at zeros. For tables that are `summed`."""
         sums = self.sums.setdefault(table, {}).setdefault(key, [0] * len(amounts))
         for index, amount in enumerate(amounts):
             sums[index] += amount

@@ -99,6 +99,8 @@ class Store:
 
     async def reached(self, position: Position) -> None:
         """Wait until the log is at a position. Raises NotYet after WAIT_SECONDS_MAX."""
+        if self.position < position:
+            await self.catch_up()
         try:
             async with asyncio.timeout(WAIT_SECONDS_MAX):
                 await self._writer.reached(position)

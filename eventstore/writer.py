@@ -25,6 +25,8 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
 CATCH_UP_EVENTS = 1000
 TROUBLE_SECONDS = 10.0
+LOOK_SECONDS = 0.25
+"""How often to look for what other processes appended to the log."""
 
 _log = logging.getLogger("quire.writer")
 
@@ -112,16 +114,21 @@ class Writer:
         self._moved = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Learn the types and the tip from the log, and begin to write."""
+        """Learn the types and the tip from the log, begin to write, and look for what others write."""
         await self.catch_up()
         self._task = asyncio.create_task(self._run(), name="quire-writer")
+        self._watch = asyncio.create_task(self._look(), name="quire-watch")
 
     async def stop(self) -> None:
         """Write what was accepted into the queue, then end."""
         self._closing = True
         self._arrived.set()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
         if self._task is not None:
             await self._task
 
@@ -148,13 +155,26 @@ class Writer:
             await self._moved.wait()
 
     async def catch_up(self) -> None:
-        """Bring the registry and the tip up to the log's end; a commit meanwhile may have brought them further."""
-        registry = await self._registry_at(self.registry, None)
-        if registry.position > self.registry.position:
-            self.registry = registry
+        """Bring the registry and the tip up to the log's end, and hand on what others appended."""
         tip = await self._log.tip()
-        if tip.position > self.tip.position:
-            self.tip = tip
+        if tip.position <= self.tip.position:
+            return
+        registry = await self._registry_at(self.registry, None)
+        span = Span(self.tip.position, newest_first=True, limit=CATCH_UP_EVENTS, bytes_max=BATCH_BYTES_MAX)
+        events = (await self._log.events(span))[::-1]
+        if events:
+            self._install(registry, Tip(events[-1].position, events[-1].at, events[-1].hash), events)
+
+    async def _look(self) -> None:
+        """The log may be written by other processes: their events arrive here within LOOK_SECONDS."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.catch_up()
+            except (Unavailable, AppendFailed) as error:
+                self.trouble.begins(str(error))
+            except Exception:
+                _log.exception("looking for new events failed")
 
     async def _registry_at(self, registry: Registry, until: int | None) -> Registry:
         """The registry with the definition events after it, in order."""
@@ -217,7 +237,7 @@ class Writer:
             registry = self.registry
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
-            batch = Batch(snapshot, registry, self._clock(), _salt)
+            batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
             answers = [_transact(batch, one) for one in waiting]
             rows = self._project(batch.changes)
         except BaseException:
@@ -230,7 +250,7 @@ class Writer:
             self.stats.seconds.observe(perf_counter() - started)
         else:
             await self._log.release()
-        self._install(batch)
+        self._install(batch.registry, batch.tip, batch.events)
         for one, answer in zip(waiting, answers, strict=True):
             if isinstance(answer, list):
                 one.accept(answer)
@@ -245,17 +265,21 @@ class Writer:
         except AppendFailed:
             raise
         except Unavailable:
-            found = await self._log.at(events[-1].position)
-            if found is None or found.hash != events[-1].hash:
+            if not await self._log.landed(events[-1]):
                 raise
 
-    def _install(self, batch: Batch) -> None:
-        """Take over what the batch taught, now that it is committed, and wake whoever waits for it."""
-        self.registry, self.tip = batch.registry, batch.tip
-        if batch.changes:
-            self._moved.set()
-            self._moved = asyncio.Event()
-            self._committed(batch.events)
+    def _install(self, registry: Registry, tip: Tip, events: Sequence[Event]) -> None:
+        """Take over what is committed, as far as it is new, and wake whoever waits for it."""
+        if registry.position > self.registry.position:
+            self.registry = registry
+        if tip.position <= self.tip.position:
+            return
+        if events[0].position <= self.tip.position:
+            events = [event for event in events if event.position > self.tip.position]
+        self.tip = tip
+        self._moved.set()
+        self._moved = asyncio.Event()
+        self._committed(events)
 
 
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:

@@ -23,7 +23,7 @@ from projections.engine import BUILT_IN
 RANGE_EVENTS = 5000
 STRANGERS_LISTED_MAX = 20
 
-_SQL = {"sqlite": queries("projections.sql", "sqlite")}
+_SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
 
 
 class Checked(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ TOTAL = Table(
     "quire_total",
     key=(Column("type"),),
     columns=(Column("live", "integer"), Column("events", "integer")),
+    summed=True,
 )
 
 

@@ -15,7 +15,7 @@ PAGE_MAX = 1000
 PAGE_BYTES_MAX = 16 * 1024 * 1024
 """A page ends early after so many bytes of bodies; the next begins where it ended."""
 
-_SQL = {"sqlite": queries("projections.sql", "sqlite")}
+_SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
 
 
 class PageQuery(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The storage port: what every backend of the log does. One contract suite (`tests/contract`) runs over all.
 
 How to add one: write one file beside this one with a class that satisfies `EventLog`, its SQL in `sql/`, name it
-in `eventstore.server.app.open_store`, and add it to the contract suite's fixture.
+in `eventstore.log.opening`, give the read side its SQL, and add it to the tests' fixture `place`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The last event of each key asked for, where there is one."""
     live: Mapping[str, int]
     """For each type asked for, how many live resources it has, counted up to the limit asked for."""
+    at: str = ""
+    """The time by the clock of the storage, where several machines write; empty: the writer's own clock counts."""
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -79,7 +81,7 @@ class Pressure(msgspec.Struct, frozen=True):
 class EventLog(Protocol):
     """An append-only log of events with gapless positions, and the tables that projections keep beside it.
 
-    One task at a time may hold it: `take`, then `append` or `release`. Everything else may run meanwhile and sees
+    One task at a time, of all processes that have the log open, may hold it: `take`, then `append` or `release`. Everything else may run meanwhile and sees
     only what was committed. Every method raises Unavailable when the storage cannot be reached or is full.
     """
 
@@ -103,6 +105,13 @@ class EventLog(Protocol):
 
     async def release(self) -> None:
         """Give the log back; nothing was written."""
+        ...
+
+    async def landed(self, event: Event) -> bool:
+        """Whether an event whose `append` raised Unavailable stands in the log after all.
+
+        Called before anything else is taken: no append that was begun earlier can still write when it answers.
+        """
         ...
 
     async def tip(self) -> Tip:

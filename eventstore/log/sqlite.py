@@ -158,6 +158,10 @@ class SQLiteLog:
         finally:
             self._held.release()
 
+    async def landed(self, event: Event) -> bool:
+        found = await self.at(event.position)
+        return found is not None and found.hash == event.hash
+
     async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
         async with self._held:
             self._rows.learn(tables)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from eventstore.errors import Unavailable
 from eventstore.feed import Feed
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.log.opening import open_log
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources
 from eventstore.server.feeds import Feeds
@@ -55,21 +55,21 @@ async def open_store(
     settings: Settings, projections: Sequence[Projection] = BUILT_IN
 ) -> AsyncIterator[Store]:
     """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
-    sqlite = await SQLiteLog.open(settings.data, fhir_version=settings.fhir_version)
+    opened = await open_log(settings.place, fhir_version=settings.fhir_version)
     try:
-        engine = Engine(sqlite, projections)
-        feed = Feed(sqlite)
-        writer = Writer(sqlite, engine.project, now, feed.committed)
+        engine = Engine(opened, projections)
+        feed = Feed(opened)
+        writer = Writer(opened, engine.project, now, feed.committed)
         await engine.start(writer.reached)
         await writer.start()
         try:
-            yield Store(sqlite, writer, feed)
+            yield Store(opened, writer, feed)
         finally:
             feed.close()
             await writer.stop()
             await engine.stop()
     finally:
-        await sqlite.close()
+        await opened.close()
 
 
 @asynccontextmanager
@@ -145,7 +145,7 @@ def _protocol_log() -> logging.Logger:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     async with serving(settings) as url:
-        log.info("listening", extra={"url": url, "data": str(settings.data)})
+        log.info("listening", extra={"url": url, "data": str(settings.place)})
         await stop.wait()
         log.info("stopping")
 
@@ -177,5 +177,6 @@ def _url(listener: socket.socket) -> str:
 
 
 def _announce(store: Store, url: str) -> None:
-    if isinstance(store.log, SQLiteLog) and store.log.lock is not None:
-        store.log.lock.announce(url)
+    lock = getattr(store.log, "lock", None)
+    if lock is not None:
+        lock.announce(url)

@@ -13,6 +13,7 @@ import typer
 
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
+from eventstore.log.opening import Place
 from eventstore.server import cli_stream, cli_transfer
 from eventstore.server.cli_options import (
     CANNOT_RUN,
@@ -24,6 +25,7 @@ from eventstore.server.cli_options import (
     REFUSED,
     USAGE,
     Data,
+    Db,
     FhirVersion,
     Json,
     Nats,
@@ -98,6 +100,7 @@ def serve(
     host: Annotated[str, typer.Option(envvar="QUIRE_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="QUIRE_PORT", help="0 takes any that is free.")] = 8080,
     data: Data = DATA,
+    db: Db = "",
     fhir_version: FhirVersion = "",
     fhir_post_id: Annotated[
         PostId,
@@ -140,6 +143,7 @@ def serve(
         host=host,
         port=port,
         data=data,
+        db=db,
         fhir_version=fhir_version,
         fhir_post_id=fhir_post_id.value,
         base_url=base_url,
@@ -181,6 +185,7 @@ app.add_typer(cli_transfer.app)
 )
 def verify(
     data: Data = DATA,
+    db: Db = "",
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -196,7 +201,7 @@ def verify(
     from eventstore.server import commands
 
     tips = [tip for text in against or () for tip in _tips(text)]
-    found = commands.run(commands.verify(data, tips, save_tip, as_json=json))
+    found = commands.run(commands.verify(Place(data, db), tips, save_tip, as_json=json))
     return REFUSED if found.fault_count else FINE
 
 
@@ -218,10 +223,10 @@ def _tips(text: str) -> list[Tip]:
         "Show what is in a data directory, and whether a server runs on it.", "status", "status --json"
     ),
 )
-def status(data: Data = DATA, json: Json = False) -> int:
+def status(data: Data = DATA, db: Db = "", json: Json = False) -> int:
     from eventstore.server import commands
 
-    commands.run(commands.status(data, as_json=json))
+    commands.run(commands.status(Place(data, db), as_json=json))
     return FINE
 
 
@@ -236,6 +241,7 @@ def status(data: Data = DATA, json: Json = False) -> int:
 )
 def tail(
     data: Data = DATA,
+    db: Db = "",
     url: Annotated[
         str,
         typer.Option(
@@ -247,7 +253,7 @@ def tail(
 ) -> int:
     from eventstore.server import commands
 
-    commands.run(commands.tail(data, url, since, as_json=json))
+    commands.run(commands.tail(Place(data, db), url, since, as_json=json))
     return FINE
 
 
@@ -266,6 +272,7 @@ def epoch(
         int, typer.Option(help="The highest position seen: of a cursor, an ETag or a saved tip.")
     ] = 0,
     data: Data = DATA,
+    db: Db = "",
     reason: Annotated[str, typer.Option(help="Kept with the record.")] = "",
     nats: Nats = DEFAULTS.where,
     nats_creds: NatsCreds = None,
@@ -278,7 +285,7 @@ def epoch(
     settings = NatsSettings(
         where=nats, credentials=nats_creds, ca=nats_ca, certificate=nats_cert, key=nats_key
     )
-    commands.run(commands.epoch(data, seen, reason, settings))
+    commands.run(commands.epoch(Place(data, db), seen, reason, settings))
     return FINE
 
 

@@ -19,6 +19,14 @@ Exit codes:
   130  stopped by a signal before its end"""
 
 Data = Annotated[Path, typer.Option("--data", envvar="QUIRE_DATA", help="The data directory.")]
+Db = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar="QUIRE_DB",
+        help="URL of a PostgreSQL database with the log; without it the log is SQLite in the data directory.",
+    ),
+]
 FhirVersion = Annotated[
     str,
     typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from eventstore.log.opening import Place
 from eventstore.server.cli_options import (
     DATA,
     DEFAULTS,
@@ -15,6 +16,7 @@ from eventstore.server.cli_options import (
     FINE,
     REFUSED,
     Data,
+    Db,
     Json,
     Nats,
     NatsCa,
@@ -45,6 +47,7 @@ app = typer.Typer(
 )
 def check(
     data: Data = DATA,
+    db: Db = "",
     nats: Nats = DEFAULTS.where,
     nats_creds: NatsCreds = None,
     nats_ca: NatsCa = None,
@@ -57,7 +60,7 @@ def check(
     from eventstore.server.commands import run
 
     settings = NatsSettings(nats, 0, nats_creds, nats_ca, nats_cert, nats_key, stream)
-    report = run(stream_commands.check(data, settings, as_json=json))
+    report = run(stream_commands.check(Place(data, db), settings, as_json=json))
     return FINE if report.whole else REFUSED
 
 
@@ -72,6 +75,7 @@ def check(
 )
 def rebuild(
     data: Data = DATA,
+    db: Db = "",
     nats: Nats = DEFAULTS.where,
     nats_creds: NatsCreds = None,
     nats_ca: NatsCa = None,
@@ -95,5 +99,9 @@ def rebuild(
     from eventstore.server.commands import run
 
     settings = NatsSettings(nats, 0, nats_creds, nats_ca, nats_cert, nats_key, stream)
-    run(stream_commands.rebuild(data, settings, base_url, force=force, remove_old=remove_old, as_json=json))
+    run(
+        stream_commands.rebuild(
+            Place(data, db), settings, base_url, force=force, remove_old=remove_old, as_json=json
+        )
+    )
     return FINE

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from eventstore.log.opening import Place
 from eventstore.server.cli_options import (
     CANNOT_RUN,
     DATA,
@@ -18,6 +19,7 @@ from eventstore.server.cli_options import (
     INTERRUPTED,
     REFUSED,
     Data,
+    Db,
     FhirVersion,
     Types,
     teach,
@@ -53,6 +55,7 @@ def import_(
         ),
     ],
     data: Data = DATA,
+    db: Db = "",
     url: Annotated[str, typer.Option(help="A server to send to, instead of the data directory.")] = "",
     type: Types = None,
     define_open: Annotated[
@@ -65,7 +68,7 @@ def import_(
 ) -> int:
     from eventstore.server import commands
 
-    options = commands.ImportOptions(data, url, fhir_version, define_open, _listed(type), refused)
+    options = commands.ImportOptions(Place(data, db), url, fhir_version, define_open, _listed(type), refused)
     tally = commands.run(commands.import_(sources, options))
     if tally.stopped:
         return INTERRUPTED if tally.interrupted else CANNOT_RUN
@@ -86,6 +89,7 @@ def export(
         str, typer.Option(help="A file; a folder, new or empty, when it ends in /; - is standard output.")
     ] = "-",
     data: Data = DATA,
+    db: Db = "",
     type: Types = None,
     format: Annotated[
         FileFormat,
@@ -96,7 +100,7 @@ def export(
 ) -> int:
     from eventstore.server import commands
 
-    commands.run(commands.export(data, to, format.value, _listed(type)))
+    commands.run(commands.export(Place(data, db), to, format.value, _listed(type)))
     return FINE
 
 

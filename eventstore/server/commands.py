@@ -20,7 +20,8 @@ import uvloop
 
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import SALT_BYTES, Tip
-from eventstore.log.sqlite import LOG_FILE, SQLiteLog
+from eventstore.log.base import EventLog
+from eventstore.log.opening import Place, open_log
 from eventstore.server import exporting, reports
 from eventstore.server.settings import NatsSettings, Settings
 from eventstore.server.sources import Skipped, items
@@ -53,21 +54,21 @@ async def serve(settings: Settings) -> None:
     await serve(settings, _stop_on_signal())
 
 
-async def tail(data: Path, url: str, since: str, *, as_json: bool) -> None:
+async def tail(place: Place, url: str, since: str, *, as_json: bool) -> None:
     """Print what changes, until a signal."""
     from eventstore.log.lock import holder
     from eventstore.server.tail import tail
 
-    server = holder(data) if not url else None
+    server = holder(place.data) if not (url or place.db) else None
     where = url or (server.url if server is not None else "")
     if not where:
         raise Unavailable(
-            f"no server runs on {data}; start one with `quire serve --data {data}`, or name one with --url"
+            f"no server is known that runs on {place}; start one with `quire serve`, or name it with --url"
         )
     await tail(where.rstrip("/"), since, as_json)
 
 
-async def epoch(data: Path, seen: int, reason: str, nats: NatsSettings) -> None:
+async def epoch(place: Place, seen: int, reason: str, nats: NatsSettings) -> None:
     """Begin a new epoch, and say where the log is now."""
     from eventstore.epoch import begin_epoch
     from eventstore.server.app import open_store
@@ -76,23 +77,23 @@ async def epoch(data: Path, seen: int, reason: str, nats: NatsSettings) -> None:
 
     if not 0 <= seen < 2**53:
         raise Invalid(f"--seen {seen} is no position")
-    if not (data / LOG_FILE).exists():
-        raise Unavailable(f"there is no log in {data}")
-    seen = max(seen, await _seen_by_the_stream(data, nats))
-    async with open_store(Settings(data=data)) as store:
+    async with reading(place):  # there must be one: a new log is not what is meant
+        pass
+    seen = max(seen, await _seen_by_the_stream(place, nats))
+    async with open_store(Settings(data=place.data, db=place.db)) as store:
         event = await begin_epoch(
             store.log, seen, Engine(store.log).project, now(), os.urandom(SALT_BYTES), reason
         )
     typer.echo(f"a new epoch begins at {event.position}; tip {Tip(event.position, event.at, event.hash)}")
 
 
-async def _seen_by_the_stream(data: Path, nats: NatsSettings) -> int:
+async def _seen_by_the_stream(place: Place, nats: NatsSettings) -> int:
     if nats.where == "off":
         return 0
     from eventstore.server.stream_commands import seen
 
     try:
-        return await seen(data, nats)
+        return await seen(place, nats)
     except (Unavailable, TimeoutError) as error:
         raise Unavailable(
             f"the stream cannot be asked which positions it has seen: {error}; start its broker, "
@@ -103,7 +104,7 @@ async def _seen_by_the_stream(data: Path, nats: NatsSettings) -> int:
 class ImportOptions(msgspec.Struct, frozen=True):
     """Where to, and what of it."""
 
-    data: Path
+    place: Place
     url: str
     fhir_version: str
     define_open: bool
@@ -120,7 +121,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
     started = time.perf_counter()
     with bar("resources", None) as progress, _Told(options.refused, progress) as told:
         async with transfer.open_target(
-            options.data,
+            options.place,
             url=options.url,
             define_open=options.define_open,
             fhir_version=options.fhir_version,
@@ -160,10 +161,10 @@ class _Told:
         typer.echo(f"skipped {skipped.name}: {skipped.reason}", err=True)
 
 
-async def export(data: Path, to: str, format: exporting.Format, types: Collection[str]) -> None:
+async def export(place: Place, to: str, format: exporting.Format, types: Collection[str]) -> None:
     """Write resources out."""
     started = time.perf_counter()
-    async with reading(data) as log:
+    async with reading(place) as log:
         total = sum(one.live for one in await exporting.totals(log) if not types or one.type in types)
         with bar("resources", total) as progress, exporting.destination(to, format) as out:
             done = await exporting.export(log, out, types=types, progress=progress)
@@ -173,10 +174,10 @@ async def export(data: Path, to: str, format: exporting.Format, types: Collectio
 
 
 async def verify(
-    data: Path, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
+    place: Place, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
 ) -> reports.Verified:
     """Check the log; save its tip when there is nothing wrong with it."""
-    async with reading(data) as log:
+    async with reading(place) as log:
         with bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
             found = await reports.verified(log, against, progress)
     show(found, reports.verified_text, as_json=as_json)
@@ -186,17 +187,17 @@ async def verify(
     return found
 
 
-async def status(data: Path, *, as_json: bool) -> None:
+async def status(place: Place, *, as_json: bool) -> None:
     """Show what is there."""
-    async with reading(data) as log:
-        found = await reports.status(log, data)
+    async with reading(place) as log:
+        found = await reports.status(log, place)
     show(found, reports.status_text, as_json=as_json)
 
 
 @asynccontextmanager
-async def reading(data: Path) -> AsyncIterator[SQLiteLog]:
-    """The log of a directory, beside whoever writes to it."""
-    log = await SQLiteLog.open(data, write=False)
+async def reading(place: Place) -> AsyncIterator[EventLog]:
+    """The log at a place, beside whoever writes to it."""
+    log = await open_log(place, write=False)
     try:
         yield log
     finally:

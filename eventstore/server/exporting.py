@@ -23,7 +23,7 @@ from eventstore.yaml import from_json
 Format = Literal["ndjson", "json", "yaml"]
 STDOUT = "-"
 
-_SQL = {"sqlite": queries("projections.sql", "sqlite")}
+_SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
 
 
 class Out(Protocol):

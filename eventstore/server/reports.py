@@ -13,17 +13,17 @@ import msgspec
 
 from eventstore.audit import FAULTS_LISTED_MAX, Fault, in_order, verify
 from eventstore.event import Tip
-from eventstore.log.base import KEPT_INLINE, Span
+from eventstore.log.base import KEPT_INLINE, EventLog, Span
 from eventstore.log.lock import holder
+from eventstore.log.opening import Place
 from eventstore.log.sql import queries
-from eventstore.log.sqlite import SQLiteLog
 from eventstore.server.exporting import Totals, totals
 from projections.check import check
 
 READY_SECONDS_MAX = 3.0
 EVERYTHING = Span()
 
-_SQL = {"sqlite": queries("projections.sql", "sqlite")}
+_SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
 
 
 class Verified(msgspec.Struct, frozen=True, rename="camel"):
@@ -44,7 +44,7 @@ class Verified(msgspec.Struct, frozen=True, rename="camel"):
     """The first of them: in the log by position, then in what reads answer from."""
 
 
-async def verified(log: SQLiteLog, against: Sequence[Tip], progress: Callable[[int], None]) -> Verified:
+async def verified(log: EventLog, against: Sequence[Tip], progress: Callable[[int], None]) -> Verified:
     """Check the log, then what reads answer from; `progress` counts each event once for each."""
     started = time.perf_counter()
     report = await verify(log, against=against, progress=progress)
@@ -126,21 +126,23 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     projections: list[Built]
 
 
-async def status(log: SQLiteLog, data: Path) -> Status:
+async def status(log: EventLog, place: Place) -> Status:
     """Look at a log, and at the process that writes to it."""
     sql = _SQL[log.dialect]
     tip = await log.tip()
-    schema, checkpoints = await log.rows((sql["schema"], ()), (sql["checkpoints"], ()))
+    schema, checkpoints, size = await log.rows(
+        (sql["schema"], ()), (sql["checkpoints"], ()), (sql["size"], ())
+    )
     return Status(
-        directory=str(data.absolute()),
+        directory=str(place) if place.db else str(place.data.absolute()),
         log=log.id,
         fhir_version=log.fhir_version,
         schema=schema[0][0],
         tip=str(tip),
         last_event=tip.at,
-        file_bytes=_size(log.path),
-        wal_bytes=_size(log.path.with_name(f"{log.path.name}-wal")),
-        server=await asyncio.to_thread(_server, data),
+        file_bytes=size[0][0],
+        wal_bytes=0 if place.db else _size(place.data / "log.db-wal"),
+        server=None if place.db else await asyncio.to_thread(_server, place.data),
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
         projections=[
             Built(name, version, position, kept_inline=position == KEPT_INLINE)

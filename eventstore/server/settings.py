@@ -10,6 +10,7 @@ import msgspec
 
 from eventstore.body import RESOURCE_BYTES_MAX
 from eventstore.errors import Invalid
+from eventstore.log.opening import Place
 
 BODY_BYTES_MAX = RESOURCE_BYTES_MAX
 YAML_BYTES_MAX = 1024 * 1024
@@ -70,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8080
     data: Path = Path("quire-data")
+    db: str = ""
+    """The URL of a PostgreSQL database that has the log; empty: SQLite in `data`."""
     fhir_version: str = ""
     """For a new log; empty takes what the log has, or 4.0.1."""
     fhir_post_id: Literal["honour", "ignore"] = "honour"
@@ -81,6 +84,11 @@ class Settings(msgspec.Struct, frozen=True):
     nats: NatsSettings = NatsSettings()
     insecure: bool = False
     """Listen on an address that others can reach, without access control."""
+
+    @property
+    def place(self) -> Place:
+        """Where the log is."""
+        return Place(self.data, self.db)
 
     @property
     def loopback(self) -> bool:

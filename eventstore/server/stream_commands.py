@@ -13,6 +13,7 @@ from eventstore.delivery.connection import Connection
 from eventstore.delivery.jetstream import StreamSettings
 from eventstore.errors import Invalid
 from eventstore.log.lock import holder
+from eventstore.log.opening import Place
 from eventstore.server.commands import bar, reading, show
 from eventstore.server.settings import NatsSettings
 from eventstore.server.streaming import reaching, stream_settings
@@ -25,10 +26,10 @@ class Rebuilt(msgspec.Struct, frozen=True, rename="camel"):
     removed: list[str]
 
 
-async def check(data: Path, settings: NatsSettings, *, as_json: bool) -> stream.Report:
+async def check(place: Place, settings: NatsSettings, *, as_json: bool) -> stream.Report:
     """Compare all of the stream with the log."""
     wanted = _wanted(settings)
-    async with reading(data) as log, _client(settings, data) as client:
+    async with reading(place) as log, _client(settings, place.data) as client:
         with bar("messages", (await log.tip()).position) as progress:
             report = await stream.check(client, log, wanted, progress)
     show(report, _report_text, as_json=as_json)
@@ -36,22 +37,22 @@ async def check(data: Path, settings: NatsSettings, *, as_json: bool) -> stream.
 
 
 async def rebuild(
-    data: Path, settings: NatsSettings, base_url: str, *, force: bool, remove_old: bool, as_json: bool
+    place: Place, settings: NatsSettings, base_url: str, *, force: bool, remove_old: bool, as_json: bool
 ) -> None:
     """Make the next generation when there is a need."""
     wanted = _wanted(settings)
-    server = holder(data)
+    server = holder(place.data)
     url = base_url or (server.url if server is not None else "")
-    async with reading(data) as log, _client(settings, data) as client:
+    async with reading(place) as log, _client(settings, place.data) as client:
         with bar("events", (await log.tip()).position) as progress:
             made = await stream.rebuild(client, log, wanted, base_url=url, force=force, progress=progress)
         removed = await stream.remove_old(client, log, wanted) if remove_old else []
     show(Rebuilt(made, removed), _rebuilt_text, as_json=as_json)
 
 
-async def seen(data: Path, settings: NatsSettings) -> int:
+async def seen(place: Place, settings: NatsSettings) -> int:
     """The highest position that the stream was ever given. Raises Unavailable when it cannot be asked."""
-    async with reading(data) as log, _client(settings, data) as client:
+    async with reading(place) as log, _client(settings, place.data) as client:
         return await stream.seen(client, log)
 
 

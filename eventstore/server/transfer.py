@@ -16,6 +16,7 @@ import msgspec
 from eventstore.errors import Invalid, QuireError, Throttled, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.lock import holder
+from eventstore.log.opening import Place
 from eventstore.server.app import open_store
 from eventstore.server.importing import Imported, import_lines
 from eventstore.server.settings import BODY_BYTES_MAX, Settings
@@ -117,20 +118,20 @@ def _told(body: bytes) -> str:
 
 @asynccontextmanager
 async def open_target(
-    data: Path, *, url: str = "", define_open: bool = False, fhir_version: str = ""
+    place: Place, *, url: str = "", define_open: bool = False, fhir_version: str = ""
 ) -> AsyncIterator[Target]:
-    """The server at the URL, or the one that serves the directory, or the directory itself when none does.
+    """The server at the URL, or the one that serves the directory, or the log itself when none does.
 
     Raises Unavailable when another process writes to it and does not listen.
     """
-    url = url or await _url_of(data)
+    url = url or ("" if place.db else await _url_of(place.data))
     if url:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
         headers = {"Content-Type": "application/x-ndjson", "X-Quire-Reason": REASON}
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             yield _Server(session, url, define_open)
         return
-    async with open_store(Settings(data=data, fhir_version=fhir_version)) as store:
+    async with open_store(Settings(data=place.data, db=place.db, fhir_version=fhir_version)) as store:
         yield _Straight(store, define_open)
 
 

@@ -83,6 +83,10 @@ SELECT name, version, position FROM quire_checkpoint ORDER BY name
 -- name: schema
 PRAGMA user_version
 
+-- name: size
+-- bytes of the file
+SELECT p.page_count * s.page_size FROM pragma_page_count AS p, pragma_page_size AS s
+
 -- name: export
 -- the resources of type ?1 with ids after ?2 as they were at position ?3, ?4 events at most; deletes without data
 SELECT e.id, e.data FROM (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from harness import checkers
+from harness.places import Copy
 
 from eventstore.audit import verify
 from eventstore.body import read
@@ -32,18 +32,16 @@ async def cursor(store: Store) -> str:
     return str(Cursor.of(tip.position, tip.hash))
 
 
-async def test_a_restored_log_goes_on_beyond_what_was_seen(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path / "data")
+async def test_a_restored_log_goes_on_beyond_what_was_seen(settings: Settings, tmp_path: Path) -> None:
     async with open_store(settings) as store:
         await store.submit(Command("PUT", "Entity", "Thing", b"{}", read(OPEN)))
         await put(store, "a", "b")
         shared = await cursor(store)
-    shutil.copytree(settings.data, tmp_path / "backup")
+    copy = Copy(settings.place, tmp_path / "backup")
     async with open_store(settings) as store:
         await put(store, "c", "d", "e")
         lost = await cursor(store)
-    shutil.rmtree(settings.data)
-    shutil.copytree(tmp_path / "backup", settings.data)
+    copy.restore()
 
     async with open_store(settings) as store:
         from projections.engine import Engine

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import Event, Header, Tip, seal
 from eventstore.log.base import AppendFailed, EventLog, Span
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.log.opening import Place, open_log
 from eventstore.projection import Column, Rows, Table
 
 COLOURS = Table(
@@ -22,9 +21,9 @@ COLOURS = Table(
 )
 
 
-@pytest.fixture(params=["sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventLog]:
-    opened = await SQLiteLog.open(tmp_path / "log")
+@pytest.fixture
+async def log(place: Place) -> AsyncIterator[EventLog]:
+    opened = await open_log(place)
     yield opened
     await opened.close()
 
@@ -200,18 +199,52 @@ async def test_since_finds_the_last_position_before_a_time(log: EventLog) -> Non
     assert await log.since("2027-01-01T00:00:00.000Z") == 20
 
 
-async def test_a_second_writer_is_refused_by_name(log: EventLog) -> None:
-    assert isinstance(log, SQLiteLog)
-    with pytest.raises(Unavailable, match="writes to"):
-        await SQLiteLog.open(log.path.parent)
-
-
-async def test_a_log_keeps_its_identity_and_its_fhir_version(tmp_path: Path) -> None:
-    first = await SQLiteLog.open(tmp_path, fhir_version="5.0.0")
+async def test_a_log_keeps_its_identity_and_its_fhir_version(place: Place) -> None:
+    first = await open_log(place, fhir_version="5.0.0")
     id = first.id
     await first.close()
-    again = await SQLiteLog.open(tmp_path)
+    again = await open_log(place)
     assert (again.id, again.fhir_version) == (id, "5.0.0")
     await again.close()
     with pytest.raises(Invalid, match=r"5\.0\.0.*not 4\.0\.1"):
-        await SQLiteLog.open(tmp_path, fhir_version="4.0.1")
+        await open_log(place, fhir_version="4.0.1")
+
+
+async def test_a_log_that_is_not_there_is_not_made_by_who_only_reads(place: Place) -> None:
+    with pytest.raises(Unavailable, match="no log in"):
+        await open_log(place, write=False)
+
+
+async def test_who_only_reads_sees_what_is_written_and_writes_nothing(place: Place, log: EventLog) -> None:
+    reader = await open_log(place, write=False)
+    (first,) = await append(log, ("a", "created"))
+    assert (reader.id, await reader.at(1)) == (log.id, first)
+    with pytest.raises(Unavailable, match="reading only"):
+        await reader.take({}, {})
+    await reader.close()
+    await reader.close()
+
+
+async def test_an_event_that_landed_is_found(log: EventLog) -> None:
+    (first,) = await append(log, ("a", "created"))
+    assert await log.landed(first)
+    assert not await log.landed(event(await log.tip(), "b"))
+    assert not await log.landed(event(Tip(0, "", b""), "b"))
+    await append(log, ("b", "created"))
+
+
+async def test_sums_are_added_up_in_every_batch(log: EventLog) -> None:
+    counts = Table(
+        "quire_test_count", (Column("name"),), (Column("n", "integer"), Column("m", "integer")), summed=True
+    )
+    await log.declare("test", 1, [counts])
+    for amount in (1, 2, 3):
+        rows = Rows()
+        rows.add(counts.name, ("red",), (amount, -amount))
+        rows.add(counts.name, (f"only {amount}",), (1, 0))
+        rows.add(counts.name, ("red",), (1, 0))
+        await append(log, (f"r{amount}", "created"), rows=rows)
+    query = f"SELECT * FROM {counts.name} ORDER BY 1"
+    assert await log.rows((query, ())) == [
+        [("only 1", 1, 0), ("only 2", 1, 0), ("only 3", 1, 0), ("red", 9, -6)]
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import pytest
@@ -14,7 +14,7 @@ from eventstore.command import Command
 from eventstore.errors import Conflict
 from eventstore.feed import Feed
 from eventstore.log.base import KEPT_INLINE
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.log.opening import Place, open_log
 from eventstore.projection import Change, Projection, Rows
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -23,18 +23,19 @@ from projections.current import CURRENT, TOTAL, Current
 from projections.engine import Engine
 from projections.views import Views
 
+NewPlace = Callable[[], Awaitable[Place]]
 OPEN = b'{"resourceType":"Entity","id":"Thing","type":"resource","isOpen":true}'
 
 
 class Running:
-    """A store with the projections given, over a directory."""
+    """A store with the projections given, over a log."""
 
-    def __init__(self, directory: Path, *projections: Projection) -> None:
-        self.directory = directory
+    def __init__(self, place: Place, *projections: Projection) -> None:
+        self.place = place
         self.projections = projections
 
     async def __aenter__(self) -> Self:
-        self.log = await SQLiteLog.open(self.directory)
+        self.log = await open_log(self.place)
         self.engine = Engine(self.log, self.projections)
         self.writer = Writer(self.log, self.engine.project, now)
         self.store = Store(self.log, self.writer, Feed(self.log))
@@ -87,15 +88,15 @@ def test_a_projection_is_pure_and_may_be_cut_anywhere(projection: Projection) ->
         assert getattr(whole, name) == getattr(again, name)
 
 
-async def test_inline_async_and_rebuilt_are_the_same(tmp_path: Path) -> None:
-    async with Running(tmp_path / "inline", Current(), Views()) as inline:
+async def test_inline_async_and_rebuilt_are_the_same(place: Place, new_place: NewPlace) -> None:
+    async with Running(place, Current(), Views()) as inline:
         await inline.fill(40)
         wanted = await inline.rows(CURRENT.name, TOTAL.name)
         events = await checkers.events_of(inline.log)
         await checkers.replayable(inline.log, events)
         assert await inline.log.checkpoint("current") == KEPT_INLINE
 
-    async with Running(tmp_path / "async", Current("async")) as behind:
+    async with Running(await new_place(), Current("async")) as behind:
         await behind.fill(40)
         await settled(behind)
         assert await behind.rows(CURRENT.name, TOTAL.name) == wanted
@@ -103,25 +104,25 @@ async def test_inline_async_and_rebuilt_are_the_same(tmp_path: Path) -> None:
     class Newer(Current):
         version = 2
 
-    async with Running(tmp_path / "inline", Newer(), Views()) as rebuilt:
+    async with Running(place, Newer(), Views()) as rebuilt:
         assert await rebuilt.rows(CURRENT.name, TOTAL.name) == wanted
         await rebuilt.fill(3)
         await checkers.replayable(rebuilt.log, await checkers.events_of(rebuilt.log))
 
 
-async def test_an_async_projection_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    async with Running(tmp_path, Current("async")) as first:
+async def test_an_async_projection_goes_on_from_its_checkpoint(place: Place) -> None:
+    async with Running(place, Current("async")) as first:
         await first.fill(10)
         await settled(first)
-    async with Running(tmp_path, Current("async")) as second:
+    async with Running(place, Current("async")) as second:
         await second.fill(10)
         await settled(second)
         await checkers.replayable(second.log, await checkers.events_of(second.log))
 
 
-async def test_a_second_owner_of_a_projection_is_harmless(tmp_path: Path) -> None:
+async def test_a_second_owner_of_a_projection_is_harmless(place: Place) -> None:
     """The checkpoint is guarded: who finds it moved stops, and its rows are not written."""
-    async with Running(tmp_path, Current("async")) as running:
+    async with Running(place, Current("async")) as running:
         await running.fill(5)
         await settled(running)
         (follower,) = running.engine.followers

@@ -84,3 +84,10 @@ async def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"not a database, but long enough to have a header" * 100)
     with pytest.raises(Unavailable, match="SQLite"):
         await SQLiteLog.open(tmp_path)
+
+
+async def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
+    log = await SQLiteLog.open(tmp_path)
+    with pytest.raises(Unavailable, match="writes to"):
+        await SQLiteLog.open(tmp_path)
+    await log.close()

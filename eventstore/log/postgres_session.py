@@ -1,0 +1,137 @@
+"""Connections to PostgreSQL: how a session is set up, how long it may take, and what its errors mean."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+from asyncpg import Connection
+
+from eventstore.errors import Invalid, Unavailable
+from eventstore.log.base import AppendFailed
+
+SCHEMES = ("postgresql", "postgres")
+CONNECT_SECONDS_MAX = 5.0
+STATEMENT_SECONDS_MAX = 10.0
+LOCK_SECONDS_MAX = 5.0
+IDLE_SECONDS_MAX = 2.0
+"""A transaction in which nothing is asked for so long is ended by the server: the process is gone, or stands still."""
+SILENT_SECONDS_MAX = 8.0
+"""A peer that acknowledges nothing for so long is gone."""
+SERVER_VERSION_MIN = 14
+
+_KEEPALIVE: Final = {"idle": 5, "interval": 1, "count": 3}
+
+_ROW_FAULTS = ("22", "23", "54")
+"""SQLSTATE classes of what one row does wrong: data exception, integrity constraint, program limit."""
+
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+
+
+class ConnectionLost(Unavailable):
+    """The connection ended: what was asked last may have been done."""
+
+
+def settings(
+    *, statement_seconds: float = STATEMENT_SECONDS_MAX, idle_seconds: float = IDLE_SECONDS_MAX
+) -> dict[str, str]:
+    """What a session of ours is told when it begins."""
+    return {
+        "application_name": "quire",
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": _milliseconds(statement_seconds),
+        "lock_timeout": _milliseconds(LOCK_SECONDS_MAX),
+        "idle_in_transaction_session_timeout": _milliseconds(idle_seconds),
+        "client_connection_check_interval": _milliseconds(1.0),
+        "tcp_keepalives_idle": str(_KEEPALIVE["idle"]),
+        "tcp_keepalives_interval": str(_KEEPALIVE["interval"]),
+        "tcp_keepalives_count": str(_KEEPALIVE["count"]),
+        "tcp_user_timeout": _milliseconds(SILENT_SECONDS_MAX),
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+async def connect(url: str, **changed: Any) -> Connection:
+    """One connection. Raises Unavailable when there is none within CONNECT_SECONDS_MAX."""
+    with database_errors():
+        connection: Connection = await asyncpg.connect(
+            url,
+            timeout=CONNECT_SECONDS_MAX,
+            command_timeout=STATEMENT_SECONDS_MAX + 1,
+            server_settings=settings(),
+            **changed,
+        )
+        await prepare(connection)
+        return connection
+
+
+async def prepare(connection: Connection) -> None:
+    """What the first message cannot say: the client's side of the socket, and that a commit is on the disk."""
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    transport = connection._transport
+    own = transport.get_extra_info("socket") if transport is not None else None
+    if own is None or own.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE["idle"]),
+        ("TCP_KEEPINTVL", _KEEPALIVE["interval"]),
+        ("TCP_KEEPCNT", _KEEPALIVE["count"]),
+        ("TCP_USER_TIMEOUT", int(SILENT_SECONDS_MAX * 1000)),
+    ):
+        if hasattr(socket, name):
+            own.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def keep(connection: Connection) -> None:
+    """What a pool does with a connection that comes back: nothing, its settings are as they were."""
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn PostgreSQL's errors into ours: what concerns one row, and what concerns the whole storage."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if isinstance(error, asyncpg.PostgresConnectionError):
+            raise ConnectionLost(f"PostgreSQL: {_text(error)}") from error
+        if (error.sqlstate or "")[:2] in _ROW_FAULTS:
+            raise AppendFailed(f"PostgreSQL: {_text(error)}") from error
+        if (error.sqlstate or "")[:3] == "57P" or error.sqlstate == "25P03":
+            raise ConnectionLost(f"PostgreSQL: {_text(error)}") from error
+        raise Unavailable(f"PostgreSQL: {_text(error)}") from error
+    except asyncpg.DataError as error:
+        raise AppendFailed(f"PostgreSQL: {error}") from error
+    except TimeoutError as error:
+        raise ConnectionLost("PostgreSQL did not answer in time") from error
+    except _LOST as error:
+        raise ConnectionLost(f"PostgreSQL cannot be reached: {_text(error)}") from error
+
+
+def _text(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def check_url(url: str) -> None:
+    """Raises Invalid for what is no URL of a PostgreSQL database."""
+    if urlsplit(url).scheme not in SCHEMES:
+        raise Invalid(f"--db {shown(url)!r}: a URL such as postgresql://user@host/database")
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.partition(':')[0]}@{host}").geturl()

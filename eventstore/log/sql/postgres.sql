@@ -1,0 +1,154 @@
+-- The named queries of the PostgreSQL log. Each begins with its name; parameters are positional.
+-- Where one index is meant, rows are compared with rows, (type, position) > ($1, $2): the planner then has no other
+-- index for the order, and cannot take the primary key and read half the log to find a rare type.
+
+-- name: snapshot
+-- $1 types, $2 ids, $3 whether the body is needed; $4 the definition types; $5 types to count, $6 up to where
+SELECT 'tip' AS what, '' AS type, '' AS id, t.position, '' AS action, t.at, t.hash AS data
+FROM (SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1) AS t
+UNION ALL
+SELECT 'now', '', '', 0, '',
+    to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), NULL
+UNION ALL
+SELECT 'definition', '', '', coalesce(max(d.position), 0), '', '', NULL
+FROM unnest($4::text[]) AS kind CROSS JOIN LATERAL (
+    SELECT e.position FROM quire_event AS e
+    WHERE (e.type, e.position) >= (kind, 0) AND (e.type, e.position) <= (kind, 9223372036854775807)
+    ORDER BY e.type DESC, e.position DESC LIMIT 1
+) AS d
+UNION ALL
+SELECT 'live', counted.type, '', (
+    SELECT count(*) FROM (
+        SELECT 1 FROM quire_event AS e
+        WHERE e.type = counted.type AND e.action IN ('created', 'updated') AND NOT EXISTS (
+            SELECT 1 FROM quire_event AS later
+            WHERE later.type = e.type AND later.id = e.id AND later.position > e.position
+        )
+        LIMIT counted.until
+    ) AS lives
+), '', '', NULL
+FROM unnest($5::text[], $6::bigint[]) AS counted (type, until)
+UNION ALL
+SELECT 'previous', wanted.type, wanted.id, p.position, p.action, p.at, CASE WHEN wanted.body THEN p.data END
+FROM unnest($1::text[], $2::text[], $3::boolean[]) AS wanted (type, id, body) CROSS JOIN LATERAL (
+    SELECT e.position, e.action, e.at, e.data FROM quire_event AS e
+    WHERE (e.type, e.id, e.position) >= (wanted.type, wanted.id, 0)
+        AND (e.type, e.id, e.position) <= (wanted.type, wanted.id, 9223372036854775807)
+    ORDER BY e.type DESC, e.id DESC, e.position DESC LIMIT 1
+) AS p
+
+-- name: insert
+INSERT INTO quire_event (
+    position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
+) SELECT * FROM unnest(
+    $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],
+    $9::bytea[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[]
+)
+
+-- name: tip
+SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1
+
+-- name: last
+SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
+FROM quire_event
+WHERE (type, id, position) >= ($1::text, $2::text, 0) AND (type, id, position) <= ($1, $2, 9223372036854775807)
+ORDER BY type DESC, id DESC, position DESC LIMIT 1
+
+-- name: at
+SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
+FROM quire_event WHERE position = $1
+
+-- name: events
+-- the span's conditions and its order are put in the two places
+SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
+FROM quire_event WHERE {where} ORDER BY {order} LIMIT {limit}
+
+-- name: count
+SELECT count(*) FROM quire_event WHERE {where}
+
+-- name: before
+-- $1 types, $2 ids, $3 positions, $4 whether the bodies are needed
+SELECT wanted.position, p.position, p.action, p.at, CASE WHEN $4::boolean THEN p.data END
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (type, id, position) CROSS JOIN LATERAL (
+    SELECT e.position, e.action, e.at, e.data FROM quire_event AS e
+    WHERE (e.type, e.id, e.position) >= (wanted.type, wanted.id, 0)
+        AND (e.type, e.id, e.position) < (wanted.type, wanted.id, wanted.position)
+    ORDER BY e.type DESC, e.id DESC, e.position DESC LIMIT 1
+) AS p
+
+-- name: time_at
+-- the time of the last event at or before a position
+SELECT position, at FROM quire_event WHERE position <= $1 ORDER BY position DESC LIMIT 1
+
+-- name: holes
+-- $1 the type of epoch records; what was the tip before each, and the position before it
+SELECT (SELECT coalesce(max(position), 0) FROM quire_event WHERE position < e.position), e.position - 1
+FROM quire_event AS e WHERE e.type = $1 ORDER BY e.position
+
+-- name: entities
+-- the last body of each Entity that is not deleted
+SELECT e.data FROM quire_event AS e
+WHERE e.type = 'Entity' AND e.data IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM quire_event AS later
+    WHERE later.type = e.type AND later.id = e.id AND later.position > e.position
+)
+
+-- name: checkpoint
+SELECT version, position FROM quire_checkpoint WHERE name = $1
+
+-- name: checkpoint_new
+INSERT INTO quire_checkpoint (name, version, position) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position
+
+-- name: checkpoint_move
+UPDATE quire_checkpoint SET position = $3 WHERE name = $1 AND position = $2
+
+-- name: views_there
+-- those of the views that are there
+SELECT relname::text FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'v' AND relname = ANY ($1::text[])
+
+-- name: view
+CREATE VIEW "{view}" AS
+SELECT c.id AS id, c.position AS version, e.at AS ts, convert_from(e.data, 'UTF8')::json AS resource
+FROM quire_current AS c JOIN quire_event AS e ON e.position = c.position
+WHERE c.type = '{type}'
+
+-- name: view_history
+CREATE VIEW "{view}_history" AS
+SELECT e.id AS id, e.position AS version, e.at AS ts, convert_from(e.data, 'UTF8')::json AS resource, e.action AS action
+FROM quire_event AS e
+WHERE e.type = '{type}'
+
+-- name: views_over
+-- the views that read the table $1, and their definitions; without the view $2
+SELECT DISTINCT v.relname::text, pg_get_viewdef(v.oid)
+FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid JOIN pg_class AS v ON v.oid = r.ev_class
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regclass($1::text) AND v.relkind = 'v'
+    AND v.relname <> $2::text
+
+-- name: version
+SELECT version FROM quire_schema
+
+-- name: identity
+SELECT id, fhir_version, created FROM quire_log
+
+-- name: objects
+-- tables, indexes and views of a schema ($1), and how each is made
+SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'i' THEN 'index ' WHEN 'r' THEN 'table ' ELSE 'relation ' END || c.relname,
+    CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) WHEN 'i' THEN pg_get_indexdef(c.oid, 0, false) ELSE '' END
+    || coalesce((
+        SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attcollation), ', '
+            ORDER BY a.attnum)
+        FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r'
+    ), '')
+    || CASE WHEN c.relkind = 'i' AND NOT (SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = c.oid)
+        THEN ' INVALID' ELSE '' END
+FROM pg_class AS c WHERE c.relnamespace = $1::oid AND c.relkind IN ('r', 'v', 'i', 'm', 'S', 'p', 'f')
+UNION ALL
+SELECT 'trigger ' || t.tgname, pg_get_triggerdef(t.oid)
+FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = $1::oid AND NOT t.tgisinternal
+UNION ALL
+SELECT 'rule ' || r.rulename || ' on ' || c.relname, pg_get_ruledef(r.oid)
+FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class
+WHERE c.relnamespace = $1::oid AND r.rulename <> '_RETURN'

