@@ -248,9 +248,9 @@ class Writer:
             self.trouble.ends()
             self.stats.events.observe(len(batch.changes))
             self.stats.seconds.observe(perf_counter() - started)
+            self._install(batch.registry, batch.tip, batch.events)
         else:
             await self._log.release()
-        self._install(batch.registry, batch.tip, batch.events)
         for one, answer in zip(waiting, answers, strict=True):
             if isinstance(answer, list):
                 one.accept(answer)
