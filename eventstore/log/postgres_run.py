@@ -123,14 +123,13 @@ def count_of(span: Span) -> Query:
 
 
 def _conditions(span: Span) -> tuple[str, list[str], list[Any]]:
-    """Rows against rows, so that there is one index for them and for their order."""
-    names, values = [], []
-    for name, value in (("type", span.type), ("id", span.id)):
-        if value is not None:
-            names.append(name)
-            values.append(value)
+    """The conditions, the order, and the parameters. See the head of `postgres.sql` for those of a type."""
     until = POSITION_MAX if span.until is None else min(span.until, POSITION_MAX)
-    fixed = ", ".join(f"${n}::text" for n in range(1, len(values) + 1))
-    row, comma, n = ", ".join([*names, "position"]), ", " if fixed else "", len(values)
-    where = f"({row}) > ({fixed}{comma}${n + 1}::bigint) AND ({row}) <= ({fixed}{comma}${n + 2}::bigint)"
-    return where, [*names, "position"], [*values, min(span.after, POSITION_MAX), until]
+    positions = [min(span.after, POSITION_MAX), until]
+    if span.type is None:
+        return "position > $1 AND position <= $2", ["position"], positions
+    if span.id is None:
+        where = "(type, position) > ($1::text, $2::bigint) AND (type, position) <= ($1::text, $3::bigint)"
+        return where, ["type", "position"], [span.type, *positions]
+    where = "type = $1 AND id = $2 AND position > $3 AND position <= $4"
+    return where, ["position"], [span.type, span.id, *positions]

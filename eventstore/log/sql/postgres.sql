@@ -1,6 +1,6 @@
 -- The named queries of the PostgreSQL log. Each begins with its name; parameters are positional.
--- Where one index is meant, rows are compared with rows, (type, position) > ($1, $2): the planner then has no other
--- index for the order, and cannot take the primary key and read half the log to find a rare type.
+-- The events of a type are sought by (type, position) > ($1, $2), in that order: one index has it, and the planner
+-- cannot take the primary key instead and read half the log to find a rare type.
 
 -- name: snapshot
 -- $1 types, $2 ids, $3 whether the body is needed; $4 the definition types; $5 types to count, $6 up to where
@@ -32,9 +32,7 @@ UNION ALL
 SELECT 'previous', wanted.type, wanted.id, p.position, p.action, p.at, CASE WHEN wanted.body THEN p.data END
 FROM unnest($1::text[], $2::text[], $3::boolean[]) AS wanted (type, id, body) CROSS JOIN LATERAL (
     SELECT e.position, e.action, e.at, e.data FROM quire_event AS e
-    WHERE (e.type, e.id, e.position) >= (wanted.type, wanted.id, 0)
-        AND (e.type, e.id, e.position) <= (wanted.type, wanted.id, 9223372036854775807)
-    ORDER BY e.type DESC, e.id DESC, e.position DESC LIMIT 1
+    WHERE e.type = wanted.type AND e.id = wanted.id ORDER BY e.position DESC LIMIT 1
 ) AS p
 
 -- name: insert
@@ -50,9 +48,7 @@ SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1
 
 -- name: last
 SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
-FROM quire_event
-WHERE (type, id, position) >= ($1::text, $2::text, 0) AND (type, id, position) <= ($1, $2, 9223372036854775807)
-ORDER BY type DESC, id DESC, position DESC LIMIT 1
+FROM quire_event WHERE type = $1 AND id = $2 ORDER BY position DESC LIMIT 1
 
 -- name: at
 SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
@@ -71,9 +67,8 @@ SELECT count(*) FROM quire_event WHERE {where}
 SELECT wanted.position, p.position, p.action, p.at, CASE WHEN $4::boolean THEN p.data END
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (type, id, position) CROSS JOIN LATERAL (
     SELECT e.position, e.action, e.at, e.data FROM quire_event AS e
-    WHERE (e.type, e.id, e.position) >= (wanted.type, wanted.id, 0)
-        AND (e.type, e.id, e.position) < (wanted.type, wanted.id, wanted.position)
-    ORDER BY e.type DESC, e.id DESC, e.position DESC LIMIT 1
+    WHERE e.type = wanted.type AND e.id = wanted.id AND e.position < wanted.position
+    ORDER BY e.position DESC LIMIT 1
 ) AS p
 
 -- name: time_at
