@@ -111,6 +111,49 @@ async def test_what_is_not_a_select_over_views_is_refused(filled: Client, statem
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT set_config('role', 'postgres', true)",
+        "SELECT query_to_xml('SELECT 1', true, true, '')",
+        "SELECT set_config('role', 'none', true), query_to_xml('SELECT * FROM quire_event', true, true, '')",
+        "SELECT /* x */ pg_sleep (1)",
+        'SELECT "pg_catalog"."pg_sleep"(1)',
+        "SELECT lo_create(1)",
+        "SELECT repeat('x', 1000000000)",
+        "SELECT * FROM pg_roles",
+        "SELECT * FROM information_schema.tables",
+        "SELECT U&'\\0061'",
+        "SELECT $x$ a $x$",
+        "SELECT /* a /* b */ c */ 1",
+        "SELECT 1) AS x, (SELECT 2",
+        "SELECT 1; DROP TABLE quire_event",
+        "SELECT * INTO other FROM usersetting",
+        "WITH x AS (DELETE FROM usersetting RETURNING *) SELECT * FROM x",
+        "SELECT * FROM usersetting FOR UPDATE",
+        "SELECT E'\\' , set_config('role', 'none', true) --'",
+        "COPY usersetting TO STDOUT",
+        "SET ROLE postgres",
+        "SHOW ALL",
+        "LISTEN x",
+        "DO 'BEGIN END'",
+        "TABLE quire_event",
+        "SELECT * FROM nowhere",
+        "SELECT 1 / 0",
+        "SELECT version()",
+    ],
+)
+async def test_what_a_role_on_postgresql_could_do_is_refused(
+    filled: Client, backend: str, statement: str
+) -> None:
+    """On SQLite all of it is nonsense, or reads nothing."""
+    before = await filled.tip()
+    reply = await ask(filled, statement)
+    assert reply.status in (400, 413, 422) or backend == "sqlite", (statement, reply.data)
+    assert await filled.tip() == before
+    assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
     "body",
     ["", "{}", "17", "[]", "[1]", '["SELECT ?", {}]', '"SELECT 1; SELECT 2"', '"SELEC"', '""', '"SELECT ?"'],
 )
@@ -131,34 +174,39 @@ async def test_a_query_without_end_is_cut_off_and_others_go_on(filled: Client) -
 
 async def test_too_many_rows_are_refused_with_the_remedy(filled: Client) -> None:
     reply = await ask(
-        filled, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) SELECT i FROM n"
+        filled,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n",
     )
     assert reply.status == 413
     assert "LIMIT" in reply.messages[0]
 
 
-async def test_a_value_too_long_is_refused(filled: Client) -> None:
-    reply = await ask(filled, "SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))")
+async def test_a_value_too_long_is_refused(filled: Client, backend: str) -> None:
+    sqlite = "SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))"
+    postgres = f"{NUMBERS} SELECT string_agg('{'x' * 10_000}', '') AS x FROM n"
+    reply = await ask(filled, postgres if backend == "postgres" else sqlite)
     assert reply.status in (400, 413)
 
 
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
 SLOW_STEP = "SELECT instr(replace(printf('%15000000s',''),' ','a'), replace(printf('%7000000s',''),' ','a')||'b') AS x FROM usersetting"
 
 
-async def test_one_step_that_does_not_end_is_ended_with_its_process(filled: Client) -> None:
+POSTGRES_SLOW_STEP = f"{NUMBERS} SELECT regexp_count(string_agg('{'a' * 2000}', ''), '(a*)*b') AS x FROM n"  # one call of seconds
+
+
+async def test_one_step_that_does_not_end_is_ended(filled: Client, backend: str) -> None:
     started = time.monotonic()
-    reply = await ask(filled, SLOW_STEP)
+    reply = await ask(filled, POSTGRES_SLOW_STEP if backend == "postgres" else SLOW_STEP)
     assert reply.status == 413
     assert time.monotonic() - started < 9
     assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
 
 
-async def test_too_much_memory_ends_the_query_and_nothing_else(filled: Client) -> None:
-    reply = await ask(
-        filled,
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) "
-        "SELECT count(*) AS n FROM (SELECT DISTINCT printf('%2000000d', i) AS x FROM n)",
-    )
+async def test_too_much_memory_ends_the_query_and_nothing_else(filled: Client, backend: str) -> None:
+    sqlite = "SELECT count(*) AS n FROM (SELECT DISTINCT printf('%2000000d', i) AS x FROM n)"
+    postgres = "SELECT string_agg(a.i || b.i || c.i || '', '') AS x FROM n a, n b, n c"
+    reply = await ask(filled, f"{NUMBERS} {postgres if backend == 'postgres' else sqlite}")
     assert reply.status in (400, 413), reply.data
     assert (await ask(filled, "SELECT count(*) AS n FROM usersetting")).json == [{"n": 1}]
 
@@ -201,11 +249,16 @@ async def test_a_worker_that_died_is_replaced(filled: Client) -> None:
     assert {reply.status for reply in replies} <= {200, 413, 503}
 
 
-async def test_names_of_columns_count_for_the_limit_of_an_answer(filled: Client) -> None:
+async def test_names_of_columns_count_for_the_limit_of_an_answer(filled: Client, backend: str) -> None:
+    if backend == "postgres":  # cuts names at 63 bytes: it takes many columns to weigh as much
+        columns = ", ".join(f'1 AS "{n:060}"' for n in range(400))
+        reply = await ask(filled, f"{NUMBERS} SELECT {columns} FROM n")
+        assert reply.status == 413
+        return
     name = "n" * 30_000
     reply = await ask(
         filled,
-        f'WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT 9000) SELECT 1 AS "{name}" FROM c',
+        f'WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 9000) SELECT 1 AS "{name}" FROM c',
     )
     assert reply.status == 413
 
@@ -225,4 +278,4 @@ async def test_a_client_that_goes_away_leaves_its_place(filled: Client) -> None:
 async def test_explain_is_no_select_and_literals_are_no_names(filled: Client) -> None:
     assert (await ask(filled, "EXPLAIN SELECT 1")).status == 400
     assert (await ask(filled, "SELECT 'quire_event' AS a, 'quire_x' AS b FROM usersetting")).status == 200
-    assert (await ask(filled, "SELECT count(*) FROM 'quire_event'")).status == 422
+    assert (await ask(filled, "SELECT count(*) FROM 'quire_event'")).status in (400, 422)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from harness import postgres
 from harness.client import Client
 from harness.guide import steps, unlike
 
@@ -42,7 +43,7 @@ def _names(headers: dict[str, str]) -> dict[str, str]:
 
 
 async def test_the_database_itself_answers_while_the_server_runs(client: Client, settings: Settings) -> None:
-    """Step 5 with the sqlite3 shell, or where there is none with Python's own SQLite in another process."""
+    """Step 5 with psql or the sqlite3 shell, or where there is none with Python's own SQLite in another process."""
     await client.define()
     await client.post("/UserSetting", {"id": "user-1", "theme": "dark"})
     sql = "SELECT id, resource->>'theme' as theme FROM \"usersetting\""
@@ -50,6 +51,8 @@ async def test_the_database_itself_answers_while_the_server_runs(client: Client,
     script = f"import sqlite3; print('|'.join(sqlite3.connect({path!r}).execute({sql!r}).fetchone()))"
     shell = shutil.which("sqlite3")
     command = [shell, path, sql] if shell else ["python3", "-c", script]
+    if settings.db:
+        command = postgres.shell(settings.db, sql)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out.decode().strip() == "user-1|dark"

