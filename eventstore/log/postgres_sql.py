@@ -168,7 +168,7 @@ def _reason(error: Exception) -> Exception:
         return guard.too_slow()
     if isinstance(error, asyncpg.InsufficientResourcesError | asyncpg.ProgramLimitExceededError):
         return TooLarge("the query needs too much space", code="too-costly")
-    if isinstance(error, asyncpg.DataError) or _class_of(error) in ("0A", "21", "22", "2B", "42"):
+    if isinstance(error, asyncpg.DataError) or _class_of(error) in ("0A", "21", "22", "42", "55"):
         return Malformed(f"SQL: {error}")
     try:
         with database_errors():
