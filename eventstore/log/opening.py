@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from eventstore.errors import Unavailable
+from eventstore.errors import Invalid, Unavailable
 from eventstore.log.base import EventLog
+
+SCHEMES = ("postgresql", "postgres")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -17,11 +20,20 @@ class Place(msgspec.Struct, frozen=True):
     db: str = ""
 
     def __str__(self) -> str:
-        if not self.db:
-            return str(self.data)
-        from eventstore.log.postgres_session import shown  # noqa: PLC0415 - adapters are imported when used
+        return shown(self.db) if self.db else str(self.data)
 
-        return shown(self.db)
+    def check(self) -> None:
+        """Raises Invalid for what is no URL of a PostgreSQL database."""
+        if self.db and urlsplit(self.db).scheme not in SCHEMES:
+            raise Invalid(f"--db {shown(self.db)!r}: a URL such as postgresql://user@host/database")
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    query = "&".join(one for one in parts.query.split("&") if not one.startswith("password="))
+    user, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query).geturl()
 
 
 async def open_log(place: Place, *, fhir_version: str = "", write: bool = True) -> EventLog:
@@ -29,8 +41,9 @@ async def open_log(place: Place, *, fhir_version: str = "", write: bool = True) 
 
     Raises Unavailable when there is none or it cannot be had, Invalid for another FHIR version or a bad URL.
     """
+    place.check()
     if not place.db:
-        from eventstore.log.sqlite import SQLiteLog  # noqa: PLC0415
+        from eventstore.log.sqlite import SQLiteLog  # noqa: PLC0415 - adapters are imported when used
 
         return await SQLiteLog.open(place.data, fhir_version=fhir_version, write=write)
     try:

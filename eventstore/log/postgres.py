@@ -19,6 +19,7 @@ from eventstore.log import postgres_run as run
 from eventstore.log import postgres_schema as schema
 from eventstore.log import postgres_session as session
 from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
+from eventstore.log.opening import shown
 from eventstore.log.postgres_rows import RowWriter, make_anew
 from eventstore.log.postgres_session import ConnectionLost, database_errors
 from eventstore.log.postgres_sql import SqlSessions
@@ -58,7 +59,6 @@ class PostgresLog:
         `fhir_version` is for a new log; for one that exists it must be empty or the same.
         Raises Unavailable when the database cannot be reached or has no log, Invalid for another FHIR version.
         """
-        session.check_url(url)
         log = cls(url)
         log._writes = write
         try:
@@ -78,17 +78,13 @@ class PostgresLog:
                     await schema.give_views(connection, self._lock, name)
                 elif await schema.version(connection) is None:
                     raise Unavailable(
-                        f"there is no log in {session.shown(self.url)}, schema {name}; `quire serve --db` makes one"
+                        f"there is no log in {shown(self.url)}, schema {name}; `quire serve --db` makes one"
                     )
                 self.id, self.fhir_version, self.created = await schema.identity(connection)
                 role = schema.ROLE + name
                 self._rows.grantee = role if await schema.usable(connection, role) else ""
                 self._sql.role, self._sql.wanted_role = self._rows.grantee, role
-                self._readers = await asyncpg.create_pool(
-                    self.url, min_size=1, max_size=READERS_MAX, timeout=session.CONNECT_SECONDS_MAX,
-                    command_timeout=session.STATEMENT_SECONDS_MAX + 1, server_settings=session.settings(),
-                    init=session.prepare, reset=session.keep,
-                )  # fmt: skip
+                self._readers = await session.pool(self.url, READERS_MAX, patient=not self._writes)
         finally:
             connection.terminate()
         self.genesis = genesis(self.id, self.fhir_version, self.created)

@@ -6,18 +6,18 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg import Connection
 
-from eventstore.errors import Invalid, Unavailable
+from eventstore.errors import Unavailable
 from eventstore.log.base import AppendFailed
 
-SCHEMES = ("postgresql", "postgres")
 CONNECT_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 5.0
+CHECK_SECONDS_MAX = 600.0
+"""A statement of a command that only reads: it counts and compares whole tables."""
 IDLE_SECONDS_MAX = 2.0
 """A transaction in which nothing is asked for so long is ended by the server: the process is gone, or stands still."""
 SILENT_SECONDS_MAX = 8.0
@@ -36,9 +36,7 @@ class ConnectionLost(Unavailable):
     """The connection ended: what was asked last may have been done."""
 
 
-def settings(
-    *, statement_seconds: float = STATEMENT_SECONDS_MAX, idle_seconds: float = IDLE_SECONDS_MAX
-) -> dict[str, str]:
+def settings(statement_seconds: float = STATEMENT_SECONDS_MAX) -> dict[str, str]:
     """What a session of ours is told when it begins."""
     return {
         "application_name": "quire",
@@ -46,7 +44,7 @@ def settings(
         "jit": "off",
         "statement_timeout": _milliseconds(statement_seconds),
         "lock_timeout": _milliseconds(LOCK_SECONDS_MAX),
-        "idle_in_transaction_session_timeout": _milliseconds(idle_seconds),
+        "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS_MAX),
         "client_connection_check_interval": _milliseconds(1.0),
         "tcp_keepalives_idle": str(_KEEPALIVE["idle"]),
         "tcp_keepalives_interval": str(_KEEPALIVE["interval"]),
@@ -71,6 +69,21 @@ async def connect(url: str, **changed: Any) -> Connection:
         )
         await prepare(connection)
         return connection
+
+
+async def pool(url: str, size: int, *, patient: bool) -> Any:
+    """Connections to read on; `patient` ones may take as long as a check takes."""
+    seconds = CHECK_SECONDS_MAX if patient else STATEMENT_SECONDS_MAX
+    return await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=CONNECT_SECONDS_MAX,
+        command_timeout=seconds + 1,
+        server_settings=settings(seconds),
+        init=prepare,
+        reset=keep,
+    )
 
 
 async def prepare(connection: Connection) -> None:
@@ -109,6 +122,10 @@ def database_errors() -> Iterator[None]:
             raise AppendFailed(f"PostgreSQL: {_text(error)}") from error
         if (error.sqlstate or "")[:3] == "57P" or error.sqlstate == "25P03":
             raise ConnectionLost(f"PostgreSQL: {_text(error)}") from error
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            raise Unavailable(
+                f"another session has held the log for {LOCK_SECONDS_MAX:g} seconds; try again"
+            ) from error
         raise Unavailable(f"PostgreSQL: {_text(error)}") from error
     except asyncpg.DataError as error:
         raise AppendFailed(f"PostgreSQL: {error}") from error
@@ -120,18 +137,3 @@ def database_errors() -> Iterator[None]:
 
 def _text(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
-
-
-def check_url(url: str) -> None:
-    """Raises Invalid for what is no URL of a PostgreSQL database."""
-    if urlsplit(url).scheme not in SCHEMES:
-        raise Invalid(f"--db {shown(url)!r}: a URL such as postgresql://user@host/database")
-
-
-def shown(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}@{host}").geturl()

@@ -99,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True):
         """Raises Invalid when this cannot be run."""
         if not 0 <= self.port <= 65535:
             raise Invalid(f"--port {self.port}: a port is 0 to 65535")
+        self.place.check()
         self.nats.check()
         if not self.insecure and not is_loopback(self.host):
             raise Invalid(

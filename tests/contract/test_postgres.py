@@ -19,9 +19,8 @@ from eventstore.errors import Invalid, NotSupported, Unavailable
 from eventstore.event import Event, Header, Tip, seal
 from eventstore.feed import Cursor
 from eventstore.log import postgres as backend_of_log
-from eventstore.log.opening import Place, open_log
+from eventstore.log.opening import Place, open_log, shown
 from eventstore.log.postgres import PostgresLog
-from eventstore.log.postgres_session import check_url, shown
 from eventstore.projection import Rows
 from eventstore.server.app import open_store
 from eventstore.server.settings import Settings
@@ -237,8 +236,9 @@ async def test_a_schema_that_is_not_there_and_a_newer_one_are_refused(place: Pla
 
 def test_urls() -> None:
     with pytest.raises(Invalid, match="postgresql://"):
-        check_url("mysql://me:secret@host/x")
+        Place(Path(), "mysql://me:secret@host/x").check()
     assert shown("postgresql://me:secret@host/x") == "postgresql://me@host/x"
+    assert shown("postgresql://host/x?password=secret&user=me") == "postgresql://host/x?user=me"
 
 
 async def test_schema_faults_are_found(settings: Settings) -> None:
