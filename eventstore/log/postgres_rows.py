@@ -156,17 +156,17 @@ def _delete(table: Table) -> str:
 
 
 def _step(table: Table) -> str:
-    """Insert the next step of each key, and delete the one before it."""
+    """Insert the next step of each key, and delete the one before it, by its place."""
     columns = (*table.key, *table.columns)
     sums = ", ".join(f"added.{column.name} + coalesce(last.{column.name}, 0)" for column in table.columns)
     same = " AND ".join(f"t.{column.name} = added.{column.name}" for column in table.key)
-    done = " AND ".join(f"t.{column.name} = made.{column.name}" for column in table.key)
     return (
-        f"WITH made AS (INSERT INTO {table.name}{STEPS} ({_names(columns)}, step) "
-        f"SELECT {_names(table.key, 'added.')}, {sums}, coalesce(last.step, 0) + 1 "
-        f"FROM {_unnest(columns)} AS added ({_names(columns)}) LEFT JOIN LATERAL ("
-        f"SELECT {_names(table.columns)}, step FROM {table.name}{STEPS} AS t "
-        f"WHERE {same} ORDER BY step DESC LIMIT 1) AS last ON true "
-        f"RETURNING {_names(table.key)}, step) "
-        f"DELETE FROM {table.name}{STEPS} AS t USING made WHERE {done} AND t.step = made.step - 1"
+        f"WITH next AS MATERIALIZED (SELECT {_names(table.key, 'added.')}, {sums}, coalesce(last.step, 0) + 1, "
+        f"last.place FROM {_unnest(columns)} AS added ({_names(columns)}) LEFT JOIN LATERAL ("
+        f"SELECT {_names(table.columns)}, step, ctid AS place FROM {table.name}{STEPS} AS t "
+        f"WHERE {same} ORDER BY step DESC LIMIT 1) AS last ON true), "
+        f"made AS (INSERT INTO {table.name}{STEPS} ({_names(columns)}, step) "
+        f"SELECT {_names(columns)}, step FROM next AS n ({_names(columns)}, step, place)) "
+        f"DELETE FROM {table.name}{STEPS} "
+        f"WHERE ctid = ANY (ARRAY(SELECT place FROM next AS n ({_names(columns)}, step, place)))"
     )

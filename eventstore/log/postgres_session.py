@@ -36,6 +36,11 @@ class ConnectionLost(Unavailable):
     """The connection ended: what was asked last may have been done."""
 
 
+INDEXES_ONLY: Final = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_sort": "off"}
+"""What writes and answers requests goes by an index, one row after the other. Statistics that are not there yet, or of
+a table that has many dead rows and few others, must not tell the planner to read all of it."""
+
+
 def settings(statement_seconds: float = STATEMENT_SECONDS_MAX) -> dict[str, str]:
     """What a session of ours is told when it begins."""
     return {
@@ -57,15 +62,24 @@ def _milliseconds(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
-async def connect(url: str, **changed: Any) -> Connection:
-    """One connection. Raises Unavailable when there is none within CONNECT_SECONDS_MAX."""
+async def connect(url: str) -> Connection:
+    """A connection that writes. Raises Unavailable when there is none within CONNECT_SECONDS_MAX."""
+    return await _connect(url, settings() | INDEXES_ONLY)
+
+
+async def connect_stranger(url: str) -> Connection:
+    """A connection for statements of strangers, which are planned anew each time."""
+    return await _connect(url, settings(), statement_cache_size=0)
+
+
+async def _connect(url: str, settings: dict[str, str], **more: Any) -> Connection:
     with database_errors():
-        connection: Connection = await asyncpg.connect(
+        connection = await asyncpg.connect(
             url,
             timeout=CONNECT_SECONDS_MAX,
             command_timeout=STATEMENT_SECONDS_MAX + 1,
-            server_settings=settings(),
-            **changed,
+            server_settings=settings,
+            **more,
         )
         await prepare(connection)
         return connection
@@ -80,7 +94,7 @@ async def pool(url: str, size: int, *, patient: bool) -> Any:
         max_size=size,
         timeout=CONNECT_SECONDS_MAX,
         command_timeout=seconds + 1,
-        server_settings=settings(seconds),
+        server_settings=settings(seconds) | ({} if patient else INDEXES_ONLY),
         init=prepare,
         reset=keep,
     )

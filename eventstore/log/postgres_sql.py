@@ -70,7 +70,7 @@ class SqlSessions:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        return await session.connect(self._url, statement_cache_size=0)
+        return await session.connect_stranger(self._url)
 
     async def _run(self, connection: Connection, statement: str, values: list[Any]) -> list[dict[str, Any]]:
         if self._closed:
