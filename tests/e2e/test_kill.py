@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import aiohttp
+import pytest
 from harness import checkers
 from harness.checkers import Acknowledged
 from harness.client import Client
 from harness.process import Server
 
 from eventstore.audit import verify
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.log.opening import Place, open_log
+
+NewPlace = Callable[[], Awaitable[Place]]
 
 KILLS = 10
 CLIENTS = 16
 WRITES_BEFORE_THE_END = 150
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def started_over(place: Place) -> Server:
+    """A server over the place, not yet started."""
+    server = Server(place.data)
+    server.environment["QUIRE_DB"] = place.db
+    return server
 
 
 class Load:
@@ -74,8 +89,8 @@ async def _define(url: str) -> None:
         await Client(session, url).define()
 
 
-async def _holds(data: Path, acknowledged: list[Acknowledged]) -> None:
-    log = await SQLiteLog.open(data, write=False)
+async def _holds(place: Place, acknowledged: list[Acknowledged]) -> None:
+    log = await open_log(place, write=False)
     try:
         events = await checkers.events_of(log)
         checkers.gapless(events)
@@ -88,8 +103,8 @@ async def _holds(data: Path, acknowledged: list[Acknowledged]) -> None:
         await log.close()
 
 
-async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    server, load = Server(tmp_path / "data"), Load()
+async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost(place: Place) -> None:
+    server, load = started_over(place), Load()
     await server.start()
     await _define(server.url)
     for _ in range(KILLS):
@@ -97,18 +112,38 @@ async def test_killed_ten_times_under_load_nothing_acknowledged_is_lost(tmp_path
         await server.kill()
         await task
         await server.start()
-        await _holds(server.data, load.acknowledged)
+        await _holds(place, load.acknowledged)
     assert await server.stop() == 0
-    await _holds(server.data, load.acknowledged)
+    await _holds(place, load.acknowledged)
 
 
-async def test_stopped_under_load_it_ends_in_time_and_loses_nothing(tmp_path: Path) -> None:
-    server, load = Server(tmp_path / "data"), Load()
+async def test_stopped_under_load_it_ends_in_time_and_loses_nothing(place: Place) -> None:
+    server, load = started_over(place), Load()
     await server.start()
     await _define(server.url)
     task = await load.until_enough(server.url)
     assert await server.stop(seconds=5) == 0
     await task
-    await _holds(server.data, load.acknowledged)
+    await _holds(place, load.acknowledged)
     await server.start()
     assert await server.stop() == 0
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_of_two_servers_on_one_database_one_is_killed_and_the_other_goes_on(
+    new_place: NewPlace,
+) -> None:
+    place = await new_place()
+    first, second, load = started_over(place), started_over(place), Load()
+    await first.start()
+    await second.start()
+    await _define(first.url)
+    tasks = [await load.until_enough(first.url), await load.until_enough(second.url)]
+    await first.kill()
+    await tasks[0]
+    load.enough.clear()
+    async with asyncio.timeout(30):
+        await load.enough.wait()
+    assert await second.stop() == 0
+    await tasks[1]
+    await _holds(place, load.acknowledged)
