@@ -59,7 +59,7 @@ class Engine:
         async def handle(after: Position, events: Sequence[Event]) -> Position:
             until = events[-1].position
             rows = Rows()
-            projection.project(await self._changes(events), rows)
+            projection.project(await self.changes(events), rows)
             if not await self._log.advance(projection.name, after, until, rows):
                 raise Conflict(
                     f"the checkpoint of {projection.name} is no longer at {after}: somebody moved it"
@@ -68,7 +68,7 @@ class Engine:
 
         return Follower(self._log, projection.name, position, handle, reached)
 
-    async def _changes(self, events: Sequence[Event]) -> list[Change]:
+    async def changes(self, events: Sequence[Event]) -> list[Change]:
         """The events, each with the one before it of the same resource."""
         first = {(event.type, event.id): event.position for event in reversed(events)}
         before = await self._log.before([(*key, position) for key, position in first.items()], bodies=False)

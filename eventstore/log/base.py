@@ -7,7 +7,9 @@ in `eventstore.log.opening`, give the read side its SQL, and add it to the tests
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 import msgspec
 
@@ -60,6 +62,20 @@ def bytes_of(events: Sequence[Event]) -> int:
     )
 
 
+class Identity(NamedTuple):
+    """Which log it is: its genesis hash is made of these."""
+
+    id: str
+    fhir_version: str
+    created: str
+
+
+def new_identity(fhir_version: str) -> Identity:
+    """The identity of a log that is made now."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Identity(str(uuid4()), fhir_version or "4.0.1", now)
+
+
 class Hole(NamedTuple):
     """The positions in (after, until] were given by a history that this log does not have."""
 
@@ -89,6 +105,7 @@ class EventLog(Protocol):
     """Name of the SQL dialect, for the read side's own SQL files."""
     id: str
     fhir_version: str
+    created: str
     genesis: bytes
     """The hash before position 1."""
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from eventstore.errors import Invalid, Unavailable
-from eventstore.log.base import EventLog
+from eventstore.log.base import EventLog, Identity
 
 SCHEMES = ("postgresql", "postgres")
 
@@ -21,6 +21,11 @@ class Place(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return shown(self.db) if self.db else str(self.data)
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """A URL, or a data directory."""
+        return cls(Path(), text) if "://" in text else cls(Path(text))
 
     def check(self) -> None:
         """Raises Invalid for what is no URL of a PostgreSQL database."""
@@ -36,18 +41,21 @@ def shown(url: str) -> str:
     return parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query).geturl()
 
 
-async def open_log(place: Place, *, fhir_version: str = "", write: bool = True) -> EventLog:
+async def open_log(
+    place: Place, *, fhir_version: str = "", write: bool = True, copy_of: Identity | None = None
+) -> EventLog:
     """Open the log, making it when `write`. `fhir_version` is for a new one; else it must be empty or the same.
 
-    Raises Unavailable when there is none or it cannot be had, Invalid for another FHIR version or a bad URL.
+    A new log that is to be a copy of another has its identity. Raises Unavailable when there is none or it cannot be
+    had, Invalid for another FHIR version or a bad URL.
     """
     place.check()
     if not place.db:
         from eventstore.log.sqlite import SQLiteLog  # noqa: PLC0415 - adapters are imported when used
 
-        return await SQLiteLog.open(place.data, fhir_version=fhir_version, write=write)
+        return await SQLiteLog.open(place.data, fhir_version=fhir_version, write=write, copy_of=copy_of)
     try:
         from eventstore.log.postgres import PostgresLog  # noqa: PLC0415
     except ImportError as error:
         raise Unavailable("--db needs asyncpg: pip install 'quire[postgres]'") from error
-    return await PostgresLog.open(place.db, fhir_version=fhir_version, write=write)
+    return await PostgresLog.open(place.db, fhir_version=fhir_version, write=write, copy_of=copy_of)

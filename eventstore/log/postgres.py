@@ -18,7 +18,7 @@ from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import postgres_run as run
 from eventstore.log import postgres_schema as schema
 from eventstore.log import postgres_session as session
-from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
+from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
 from eventstore.log.opening import shown
 from eventstore.log.postgres_rows import RowWriter, make_anew
 from eventstore.log.postgres_session import ConnectionLost, database_errors
@@ -53,7 +53,9 @@ class PostgresLog:
         self._rows = RowWriter()
 
     @classmethod
-    async def open(cls, url: str, *, fhir_version: str = "", write: bool = True) -> PostgresLog:
+    async def open(
+        cls, url: str, *, fhir_version: str = "", write: bool = True, copy_of: Identity | None = None
+    ) -> PostgresLog:
         """Open the log of a database, making it when `write`.
 
         `fhir_version` is for a new log; for one that exists it must be empty or the same.
@@ -62,19 +64,19 @@ class PostgresLog:
         log = cls(url)
         log._writes = write
         try:
-            await log._start(fhir_version)
+            await log._start(fhir_version, copy_of)
         except BaseException:
             await log.close()
             raise
         return log
 
-    async def _start(self, fhir_version: str) -> None:
+    async def _start(self, fhir_version: str, copy_of: Identity | None) -> None:
         connection = await session.connect(self.url)
         try:
             with database_errors():
                 name, self._lock = await schema.place(connection)
                 if self._writes:
-                    await schema.migrate(connection, self._lock, fhir_version or "4.0.1")
+                    await schema.migrate(connection, self._lock, copy_of or new_identity(fhir_version))
                     await schema.give_views(connection, self._lock, name)
                 elif await schema.version(connection) is None:
                     raise Unavailable(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import asyncpg
 import msgspec
 from asyncpg import Connection
 
 from eventstore.errors import Corrupt, Unavailable
+from eventstore.log.base import Identity
 from eventstore.log.postgres_rows import RowWriter, create
 from eventstore.log.postgres_session import SERVER_VERSION_MIN
 from eventstore.log.sql import migrations, queries
@@ -20,8 +19,6 @@ _SQL = queries("eventstore.log.sql", "postgres")
 _LOCKS = 0x51554952  # "QUIR": the upper half of the key of a log's lock; the lower is its schema's number
 ROLE = "quire_sql_"
 """What the name of the role begins with that may read the views of a log; its schema's name follows."""
-
-Identity = tuple[str, str, str]
 
 
 class _Entity(msgspec.Struct):
@@ -56,7 +53,7 @@ async def version(connection: Connection) -> int | None:
     return int(found)
 
 
-async def migrate(connection: Connection, lock: int, fhir_version: str) -> None:
+async def migrate(connection: Connection, lock: int, own: Identity) -> None:
     """Bring the schema up to date, in one transaction and one process at a time; a new log gets its identity."""
     async with connection.transaction():
         await connection.execute(f"SELECT pg_advisory_xact_lock({lock})")
@@ -65,10 +62,7 @@ async def migrate(connection: Connection, lock: int, fhir_version: str) -> None:
         for script in scripts[at or 0 :]:
             await connection.execute(script)
         if at is None:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            await connection.execute(
-                "INSERT INTO quire_log VALUES ($1, $2, $3)", str(uuid4()), fhir_version, now
-            )
+            await connection.execute("INSERT INTO quire_log VALUES ($1, $2, $3)", *own)
             await connection.execute("INSERT INTO quire_schema VALUES ($1)", len(scripts))
         elif at < len(scripts):
             await connection.execute("UPDATE quire_schema SET version = $1", len(scripts))
@@ -81,7 +75,7 @@ async def identity(connection: Connection) -> Identity:
         raise Corrupt(
             f"the log has {len(rows)} rows that say which log it is, and must have one; restore a backup"
         )
-    return rows[0][0], rows[0][1], rows[0][2]
+    return Identity(*rows[0])
 
 
 async def give_views(connection: Connection, lock: int, schema: str) -> None:

@@ -19,7 +19,7 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_schema
-from eventstore.log.base import AppendFailed, Hole, Pressure, Query, Snapshot, Span
+from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.log.sqlworker import SqlWorkers
@@ -70,6 +70,7 @@ class SQLiteLog:
         fhir_version: str = "",
         write: bool = True,
         wal_bytes_max: int = WAL_BYTES_MAX,
+        copy_of: Identity | None = None,
     ) -> SQLiteLog:
         """Open the log of a data directory, making it when `write`.
 
@@ -84,16 +85,16 @@ class SQLiteLog:
         log = cls(path, WriterLock(directory) if write else None)
         log._wal_bytes_max = wal_bytes_max
         try:
-            await log._start(fhir_version)
+            await log._start(fhir_version, copy_of)
         except BaseException:
             await log.close()
             raise
         return log
 
-    async def _start(self, fhir_version: str) -> None:
+    async def _start(self, fhir_version: str, copy_of: Identity | None) -> None:
         if self.lock is not None:
             self._writer = await self._connect(query_only=False)
-            await self._call(self._writer, run.migrate, fhir_version or "4.0.1")
+            await self._call(self._writer, run.migrate, copy_of or new_identity(fhir_version))
         for _ in range(READERS):
             self._readers.put_nowait(await self._connect())
         self._here = sqlite3.connect(run.uri(self.path, "rw"), uri=True, isolation_level=None)

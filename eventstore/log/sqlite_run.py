@@ -5,10 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -16,7 +14,7 @@ from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.errors import Corrupt, Unavailable
 from eventstore.event import Event, Position
-from eventstore.log.base import Query, Span
+from eventstore.log.base import Identity, Query, Span
 from eventstore.log.sql import migrations, queries
 from eventstore.log.sqlite_rows import RowWriter, make_anew
 from eventstore.projection import Rows, Table
@@ -65,7 +63,7 @@ def check(connection: sqlite3.Connection) -> None:
         )
 
 
-def migrate(connection: sqlite3.Connection, fhir_version: str) -> None:
+def migrate(connection: sqlite3.Connection, identity: Identity) -> None:
     """Bring the schema up to date, each step in a transaction; a new log gets its identity."""
     check(connection)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -76,8 +74,7 @@ def migrate(connection: sqlite3.Connection, fhir_version: str) -> None:
         "SELECT (SELECT count(*) FROM quire_log), (SELECT count(*) FROM quire_event)"
     ).fetchone()
     if logs == 0 and events == 0:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        connection.execute("INSERT INTO quire_log VALUES (?, ?, ?)", (str(uuid4()), fhir_version, now))
+        connection.execute("INSERT INTO quire_log VALUES (?, ?, ?)", identity)
 
 
 def identity(connection: sqlite3.Connection) -> tuple[str, str, str]:

@@ -104,5 +104,24 @@ def export(
     return FINE
 
 
+@app.command(
+    epilog=EXIT_CODES,
+    help=teach(
+        "Copy a log to a place that has none: positions, hashes and epochs stay as they are. A copy that was stopped, or "
+        "is behind, goes on when the command is run again; it is verified at the end. No server may run on the copy.",
+        "copy --from quire-data --to postgresql://quire@db.example/quire",
+        "copy --from postgresql://quire@db.example/quire --to backup",
+    ),
+)
+def copy(
+    source: Annotated[str, typer.Option("--from", metavar="DIR|URL", help="A data directory or a database.")],
+    to: Annotated[str, typer.Option(metavar="DIR|URL", help="A data directory or a database.")],
+) -> int:
+    from eventstore.server import commands
+
+    found = commands.run(commands.copy(Place.of(source), Place.of(to)))
+    return REFUSED if found.fault_count else FINE
+
+
 def _listed(types: list[str] | None) -> set[str]:
     return {name.strip() for text in types or () for name in text.split(",") if name.strip()}

@@ -173,6 +173,26 @@ async def export(place: Place, to: str, format: exporting.Format, types: Collect
     _say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
 
 
+async def copy(source: Place, to: Place) -> reports.Verified:
+    """Copy what is not there yet, then check the copy against the source's tip."""
+    from eventstore.log.base import Identity
+    from eventstore.server.copying import copy
+
+    started = time.perf_counter()
+    async with reading(source) as log:
+        tip = await log.tip()
+        own = Identity(log.id, log.fhir_version, log.created)
+        target = await open_log(to, fhir_version=log.fhir_version, copy_of=own)
+        try:
+            with bar("events", tip.position) as progress:
+                done = await copy(log, target, progress)
+        finally:
+            await target.close()
+    seconds = time.perf_counter() - started
+    _say(f"{done:,} events copied in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
+    return await verify(to, [tip], None, as_json=False)
+
+
 async def verify(
     place: Place, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
 ) -> reports.Verified:

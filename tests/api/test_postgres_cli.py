@@ -60,6 +60,32 @@ def _commands(place: Place, file: Path, tmp_path: Path) -> None:
     assert not place.data.exists()
 
 
+async def test_a_log_is_copied_there_and_back(place: Place, file: Path, tmp_path: Path) -> None:
+    await asyncio.to_thread(_copies, place, file, tmp_path)
+
+
+def _copies(place: Place, file: Path, tmp_path: Path) -> None:
+    first, last = tmp_path / "first", tmp_path / "last"
+    assert quire("import", file, "--data", first).code == 0
+    assert quire("epoch", "--data", first, "--seen", "30", "--nats", "off").code == 0
+    told = quire("copy", "--from", first, "--to", place.db)
+    assert told.code == 0, told.error
+    assert "22 events copied" in told.error
+    assert "no faults" in told.text
+    file.write_text(json.dumps({"resourceType": "Thing", "id": "late"}))
+    assert quire("import", file, "--data", first).code == 0
+    assert "1 events copied" in quire("copy", "--from", first, "--to", place.db).error
+    assert quire("copy", "--from", place.db, "--to", last).code == 0
+    tips = [quire("status", "--json", "--data", data).json["tip"] for data in (first, last)]
+    assert tips == [quire("status", "--json", "--db", place.db).json["tip"]] * 2
+    assert tips[0].startswith("32:")
+    other = tmp_path / "other"
+    assert quire("import", file, "--define-open", "--data", other).code == 0
+    told = quire("copy", "--from", first, "--to", other)
+    assert told.code == 2
+    assert "a log of its own" in told.error
+
+
 @pytest.mark.parametrize(
     ("url", "code", "what"),
     [
