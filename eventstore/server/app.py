@@ -17,8 +17,10 @@ from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources
 from eventstore.server.feeds import Feeds
+from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
+from eventstore.server.projecting import Projecting
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -28,7 +30,6 @@ from projections.engine import BUILT_IN, Engine
 HANDLERS: dict[str, Handler] = {
     "root": operations.root,
     "health": operations.health,
-    "ready": operations.ready,
     "sql": operations.sql,
     "json-schema": operations.json_schema,
     "import": operations.import_,
@@ -51,15 +52,23 @@ async def open_store(
     settings: Settings, projections: Sequence[Projection] = BUILT_IN
 ) -> AsyncIterator[Store]:
     """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
+    async with _running(settings, projections) as (store, _):
+        yield store
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings, projections: Sequence[Projection]
+) -> AsyncIterator[tuple[Store, Engine]]:
     sqlite = await SQLiteLog.open(settings.data, fhir_version=settings.fhir_version)
     try:
         engine = Engine(sqlite, projections)
         feed = Feed(sqlite)
         writer = Writer(sqlite, engine.project, now, feed.committed)
-        await engine.start(writer.reached)
-        await writer.start()
         try:
-            yield Store(sqlite, writer, feed)
+            await engine.start(writer.reached)
+            await writer.start()
+            yield Store(sqlite, writer, feed), engine
         finally:
             feed.close()
             await writer.stop()
@@ -77,9 +86,9 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     settings.check()
     listener = _listen(settings)
     try:
-        async with open_store(settings, projections) as store:
+        async with _running(settings, projections) as (store, engine):
             server = web.Server(
-                _front(store, settings),
+                _front(store, engine, settings),
                 access_log=None,
                 logger=_protocol_log(),
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -102,10 +111,18 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
         listener.close()
 
 
-def _front(store: Store, settings: Settings) -> Front:
-    feeds, meter = Feeds(store.feed, store.log.id), Meter()
-    metrics = Metrics(store, feeds, meter)
-    handlers = {**HANDLERS, "feed": feeds.changes, "live": feeds.live, "metrics": metrics.answer}
+def _front(store: Store, engine: Engine, settings: Settings) -> Front:
+    feeds, meter, projecting = Feeds(store.feed, store.log.id), Meter(), Projecting(engine)
+    metrics = Metrics(store, engine, feeds, meter)
+    handlers = {
+        **HANDLERS,
+        "ready": Health(store, engine).ready,
+        "rebuild": projecting.rebuild,
+        "unpark": projecting.unpark,
+        "feed": feeds.changes,
+        "live": feeds.live,
+        "metrics": metrics.answer,
+    }
     return Front(store, settings, handlers, meter)
 
 

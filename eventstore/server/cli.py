@@ -13,18 +13,22 @@ import typer
 
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
+from eventstore.server import cli_projections
+from eventstore.server.cli_options import (
+    CANNOT_RUN,
+    DATA,
+    EXIT_CODES,
+    FINE,
+    INTERRUPTED,
+    REFUSED,
+    USAGE,
+    Data,
+    Json,
+    teach,
+)
 
 if TYPE_CHECKING:
     from eventstore.event import Tip
-
-FINE, REFUSED, USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
-EXIT_CODES = """\b
-Exit codes:
-    0  all went well
-    1  something was refused (import), or faults were found (verify)
-    2  the command line makes no sense
-    3  it cannot run: port in use, another process writes, no log there
-  130  stopped by a signal before its end"""
 
 app = typer.Typer(
     help="Quire: an event-sourced store for custom FHIR resources. Every change is one event in one log.",
@@ -59,7 +63,6 @@ class FileFormat(StrEnum):
     yaml = "yaml"
 
 
-Data = Annotated[Path, typer.Option("--data", envvar="QUIRE_DATA", help="The data directory.")]
 FhirVersion = Annotated[
     str,
     typer.Option(
@@ -71,14 +74,6 @@ Types = Annotated[
     list[str] | None,
     typer.Option("--type", help="Only resources of this type; repeatable, or several with commas between."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
-
-DATA = Path("quire-data")
-
-
-def _teach(what: str, *examples: str) -> str:
-    """The help of a command: what it is for, and how it is called."""
-    return "\n".join((what, "", "\b", "Examples:", *(f"  quire {example}" for example in examples)))
 
 
 def _version(wanted: bool) -> None:
@@ -98,7 +93,7 @@ def _quire(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Serve the log of a data directory over HTTP until SIGTERM or Ctrl-C; makes the log when there is none.",
         "serve",
         "serve --port 9090 --data /var/lib/quire",
@@ -175,7 +170,7 @@ def _log_format() -> LogFormat:
 @app.command(
     "import",
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Bring resources in, through the server when one runs. What is there already and the same stays as it is, so "
         "a run that was stopped goes on when it is run again. One that is refused is told, and the others go on.",
         "import patients.ndjson",
@@ -214,7 +209,7 @@ def import_(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Write resources out as they are stored, all of one position, beside a server that may run.",
         "export > all.ndjson",
         "export --type UserSetting,Device --to folder/",
@@ -242,7 +237,7 @@ def export(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Check every event, the chain over them and what reads answer from; name what was changed, by position.",
         "verify",
         "verify --save-tip /elsewhere/quire.tip",
@@ -284,7 +279,7 @@ def _tips(text: str) -> list[Tip]:
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Show what is in a data directory, and whether a server runs on it.", "status", "status --json"
     ),
 )
@@ -297,7 +292,7 @@ def status(data: Data = DATA, json: Json = False) -> int:
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Follow the changes of a running server, from the beginning or from a cursor, until Ctrl-C.",
         "tail",
         "tail --since now",
@@ -323,7 +318,7 @@ def tail(
 
 @app.command(
     epilog=EXIT_CODES,
-    help=_teach(
+    help=teach(
         "Begin a new epoch on a log that was restored from an older copy: it goes on after the highest position that "
         "anyone has seen, so that no position is used twice. The server must be stopped.",
         "epoch --seen 120455",
@@ -345,6 +340,8 @@ def epoch(
 def _listed(types: list[str] | None) -> set[str]:
     return {name.strip() for text in types or () for name in text.split(",") if name.strip()}
 
+
+app.add_typer(cli_projections.app)
 
 _UsageError: Any = typer.BadParameter.__base__
 

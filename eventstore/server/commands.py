@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import msgspec
 import typer
@@ -103,7 +103,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
 
     stop = _stop_on_signal()
     started = time.perf_counter()
-    with _bar("resources", None) as progress, _Told(options.refused, progress) as told:
+    with bar("resources", None) as progress, _Told(options.refused, progress) as told:
         async with transfer.open_target(
             options.data,
             url=options.url,
@@ -115,7 +115,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
     counts = ", ".join(f"{getattr(tally, name):,} {name}" for name in transfer.OUTCOMES)
     typer.echo(f"{counts} in {seconds:.1f} s ({tally.done / seconds:,.0f} resources/s)")
     if tally.stopped:
-        _say(f"stopped: {tally.stopped}; run the same command again to go on, what is there stays as it is")
+        say(f"stopped: {tally.stopped}; run the same command again to go on, what is there stays as it is")
     return tally
 
 
@@ -148,21 +148,21 @@ class _Told:
 async def export(data: Path, to: str, format: exporting.Format, types: Collection[str]) -> None:
     """Write resources out."""
     started = time.perf_counter()
-    async with _reading(data) as log:
+    async with reading(data) as log:
         total = sum(one.live for one in await exporting.totals(log) if not types or one.type in types)
-        with _bar("resources", total) as progress, exporting.destination(to, format) as out:
+        with bar("resources", total) as progress, exporting.destination(to, format) as out:
             done = await exporting.export(log, out, types=types, progress=progress)
     seconds = time.perf_counter() - started
     rate = f"{done.resources / seconds:,.0f} resources/s"
-    _say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
+    say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
 
 
 async def verify(
     data: Path, against: Sequence[Tip], save_tip: Path | None, *, as_json: bool
 ) -> reports.Verified:
     """Check the log; save its tip when there is nothing wrong with it."""
-    async with _reading(data) as log:
-        with _bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
+    async with reading(data) as log:
+        with bar("checks", 2 * (await log.count(reports.EVERYTHING))) as progress:
             found = await reports.verified(log, against, progress)
     _show(found, reports.verified_text, as_json=as_json)
     if save_tip is not None and not found.fault_count:
@@ -173,13 +173,13 @@ async def verify(
 
 async def status(data: Path, *, as_json: bool) -> None:
     """Show what is there."""
-    async with _reading(data) as log:
+    async with reading(data) as log:
         found = await reports.status(log, data)
     _show(found, reports.status_text, as_json=as_json)
 
 
 @asynccontextmanager
-async def _reading(data: Path) -> AsyncIterator[SQLiteLog]:
+async def reading(data: Path) -> AsyncIterator[SQLiteLog]:
     """The log of a directory, beside whoever writes to it."""
     log = await SQLiteLog.open(data, write=False)
     try:
@@ -192,15 +192,25 @@ def _show(found: T, as_text: Callable[[T], str], *, as_json: bool) -> None:
     typer.echo(msgspec.json.encode(found).decode() if as_json else as_text(found))
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     typer.echo(f"quire: {text}", err=True)
 
 
+class Advance(Protocol):
+    """Takes how much is done, and of how much when that has changed."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+
+
+def _nowhere(_done: int, _total: int | None = None, /) -> None:
+    return
+
+
 @contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int | None) -> Iterator[Advance]:
     """A progress bar on a terminal, and nothing elsewhere. Gives what to call with how much is done."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield _nowhere
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -208,7 +218,7 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, total=None: progress.update(task, completed=done, total=total)
 
 
 def _stop_on_signal() -> asyncio.Event:

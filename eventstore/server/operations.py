@@ -96,21 +96,6 @@ async def health(call: Call) -> Answer:
     return answer({"status": "pass", "version": __version__}, fhir=False)
 
 
-async def ready(call: Call) -> Answer:
-    """Whether it accepts writes, and why not."""
-    call.only("GET", "HEAD")
-    pressure = await call.store.log.pressure()
-    problem = pressure.problem or call.store.trouble
-    told: dict[str, Any] = {
-        "status": "fail" if problem else "pass",
-        "position": call.store.position,
-        "walBytes": pressure.wal_bytes,
-    }
-    if problem:
-        told["output"] = problem
-    return answer(told, 503 if problem else 200, fhir=False)
-
-
 async def root(call: Call) -> Answer:
     """What this server is; a bundle posted here comes with a later version."""
     if call.request.method in ("POST", "PUT"):
