@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eventstore.decide import Previous
 from eventstore.event import Event
 from eventstore.log.base import EventLog
-from eventstore.projection import Change, Projection, Rows
+from eventstore.projection import Change, Parked, Projection, Rows
 
 ERROR_CHARACTERS_MAX = 500
 
@@ -39,6 +39,21 @@ def project(projection: Projection, changes: Sequence[Change]) -> Rows:
     except Exception as error:
         raise Refused(reason(error)) from error
     return rows
+
+
+def sift(projection: Projection, changes: Sequence[Change]) -> tuple[list[Change], list[Parked]]:
+    """The changes that the projection can handle, and those that it cannot with why; found by halving."""
+    try:
+        project(projection, changes)
+    except Refused as refused:
+        if len(changes) == 1:
+            return [], [Parked(changes[0].event.position, str(refused))]
+    else:
+        return list(changes), []
+    middle = len(changes) // 2
+    good, wrong = sift(projection, changes[:middle])
+    more_good, more_wrong = sift(projection, changes[middle:])
+    return good + more_good, wrong + more_wrong
 
 
 def reason(error: Exception) -> str:

@@ -78,15 +78,19 @@ class _Building(Keeper):
         self._views = Rows()
 
     async def fill(self, progress: Progress) -> None:
-        """Handle everything there is."""
-        while events := await self._log.events(
-            Span(self.position, limit=REBUILD_CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
-        ):
-            self.position = await self.handle(self.position, events)
-            progress(self.position, max(self.position, (await self._log.tip()).position))
+        """Handle what there is, chunk by chunk, until little is left; there is always something while writes go on."""
+        left = REBUILD_CHUNK_EVENTS
+        while left > SWITCH_EVENTS_MAX // 2:
+            span = Span(self.position, limit=REBUILD_CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
+            events = await self._log.events(span)
+            if events:
+                self.position = await self.handle(self.position, events)
+            tip = (await self._log.tip()).position
+            progress(self.position, max(self.position, tip))
+            left = tip - self.position
 
     async def _advance(
-        self, after: Position, until: Position, rows: Rows, parked: Sequence[Parked] = ()
+        self, after: Position, until: Position, rows: Rows, parked: Sequence[Parked]
     ) -> Position:
         await super()._advance(after, until, rows.beside(), parked)
         for type, exists in rows.views.items():

@@ -20,7 +20,7 @@ from eventstore.log.base import KEPT_INLINE, EventLog, Query, Span
 from eventstore.log.sql import queries
 from eventstore.log.sqlite_rows import RowWriter, make_anew
 from eventstore.projection import Change, Projection, RowKey, Rows, Table, Value
-from projections.changes import Refused, changes, project, reason
+from projections.changes import changes, project, reason, sift
 from projections.parked import PARKED_EVENTS_MAX
 from projections.rebuild import Progress, untold
 from projections.views import view_name
@@ -247,15 +247,10 @@ class _Fold:
 
 def _projected(projection: Projection, taken: Sequence[Change]) -> Rows:
     """Raises Stuck at the first event that the projection cannot handle."""
-    try:
-        return project(projection, taken)
-    except Refused as refused:
-        for change in taken:
-            try:
-                project(projection, [change])
-            except Refused as alone:
-                raise Stuck(str(alone), change.event.position, change.event.position - 1) from alone
-        raise Stuck(str(refused), taken[0].event.position, taken[0].event.position - 1) from refused
+    _, wrong = sift(projection, taken)
+    if wrong:
+        raise Stuck(wrong[0].error, wrong[0].position, wrong[0].position - 1)
+    return project(projection, taken)
 
 
 async def _last(log: EventLog, projection: Projection, difference: Difference, fold: _Fold) -> Position:

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from eventstore.event import Event
 from eventstore.log.base import EventLog, Span
 from eventstore.log.sqlite import SQLiteLog
+from eventstore.projection import Projection
+from projections.engine import BUILT_IN
+from projections.replay import replay
 
 
 class Acknowledged(NamedTuple):
@@ -80,8 +83,15 @@ def fold(events: Sequence[Event]) -> dict[tuple[str, str], int]:
     return current
 
 
-async def replayable(log: EventLog, events: Sequence[Event]) -> None:
-    """`current` and its totals are what a fold of the log gives."""
+async def replayable(
+    log: EventLog, events: Sequence[Event], projections: Sequence[Projection] = BUILT_IN
+) -> None:
+    """Every projection is what the log makes of it; and `current` what a fold makes that shares no code with it."""
+    for projection in projections:
+        found = await replay(log, projection)
+        assert found.same, found
+    if not any(one.name == "current" for one in projections):
+        return
     rows, totals = await log.rows(
         ("SELECT type, id, position FROM quire_current", ()),
         ("SELECT type, live, events FROM quire_total", ()),
