@@ -13,6 +13,8 @@ import aiohttp
 
 START_SECONDS_MAX = 20.0
 QUIRE = (sys.executable, "-c", "from eventstore.server.cli import main; main()")
+PAINTING = (sys.executable, "-P", str(Path(__file__).with_name("colours.py")))
+"""A server with a projection of the tests."""
 
 
 def free_port() -> int:
@@ -31,17 +33,18 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.options: tuple[str, ...] = ()
         """More options of `quire serve`."""
+        self.command: tuple[str, ...] = (*QUIRE, "serve")
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(
-            *QUIRE, "serve", "--port", str(self.port), "--data", str(self.data), *self.options,
+            *self.command, "--port", str(self.port), "--data", str(self.data), *self.options,
             stderr=asyncio.subprocess.DEVNULL, env={**os.environ},
         )  # fmt: skip
         async with asyncio.timeout(START_SECONDS_MAX), aiohttp.ClientSession() as session:
             while not await self._answers(session):
-                assert self.process.returncode is None, f"quire serve ended with {self.process.returncode}"
+                assert self.process.returncode is None, f"the server ended with {self.process.returncode}"
                 await asyncio.sleep(0.02)
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
