@@ -59,10 +59,15 @@ class Projecting:
     def _wanted(self, call: Call) -> list[Projection]:
         """Those that the URL names, or all. Raises NotFound, and Forbidden for who is on another machine."""
         call.only("POST")
-        if not is_loopback(call.request.remote or ""):
-            raise Forbidden("projections are worked on from the server's own machine only")
+        refuse_strangers(call.request.remote)
         names = [name for name in call.query.get("projection", "").split(",") if name]
         return named(self._engine.projections, names)
+
+
+def refuse_strangers(address: str | None) -> None:
+    """Raise Forbidden for who is not on this machine."""
+    if not is_loopback(address or ""):
+        raise Forbidden("projections are worked on from the server's own machine only")
 
 
 async def _encoded(lines: AsyncIterator[Told]) -> AsyncIterator[bytes]:

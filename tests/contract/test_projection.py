@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import checkers
-from harness.projections import COLOUR, PAINTED, Colours
+from harness.colours import COLOUR, PAINTED, Colours
 from harness.running import Running
 
 from eventstore import follower

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from harness import checkers
-from harness.projections import COLOUR, PAINTED, Colours
+from harness.colours import COLOUR, PAINTED, Colours
 from harness.running import Running
 
 from eventstore.body import read

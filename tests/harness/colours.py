@@ -1,11 +1,21 @@
-"""Projections for tests: one that counts colours behind the log, and fails at what it is told to fail at."""
+"""Projections for tests: one that counts colours behind the log, and fails at what it is told to fail at.
+
+Run as a program it is a server with that projection: `--port`, `--data`, `--version`, `--on-error`, `--wrong`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from eventstore.projection import Change, Column, Lifecycle, OnError, Rows, Table
+from eventstore.server.app import serving
+from eventstore.server.settings import Settings
+from projections.engine import BUILT_IN
 
 PAINTED = Table(
     "quire_test_painted",
@@ -51,3 +61,26 @@ class Colours:
                 stored = None if colour == "null" else colour
                 rows.upsert(PAINTED.name, (event.type, event.id), (stored, event.position))
                 rows.add(COLOUR.name, (colour,), (1, 1))
+
+
+async def _serve(settings: Settings, colours: Colours) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with serving(settings, [*BUILT_IN, colours]):
+        await stop.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--version", type=int, default=1)
+    parser.add_argument("--on-error", default="park")
+    parser.add_argument("--wrong", nargs="*", default=())
+    asked = parser.parse_args()
+    colours = Colours(asked.on_error, tuple(asked.wrong), asked.version)
+    asyncio.run(_serve(Settings(port=asked.port, data=asked.data), colours))
+
+
+if __name__ == "__main__":
+    main()
