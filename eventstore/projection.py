@@ -2,7 +2,7 @@
 
 How to add one: give it a name of its own, declare its tables, write `project`, and list it in
 `projections.engine.BUILT_IN`. It runs `inline` (in the transaction of the write), `async` (behind it, by a
-follower with a checkpoint) or `live` (no tables: computed from the log when asked).
+follower with a checkpoint) or `live` (no tables: computed from the log when asked). `docs/projections.md` tells more.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from typing import Literal, Protocol
 import msgspec
 
 from eventstore.decide import Previous
-from eventstore.event import Event
+from eventstore.event import Event, Position
 
 Lifecycle = Literal["inline", "async", "live"]
+OnError = Literal["halt", "park"]
 Value = str | int | float | bytes | None
 RowKey = tuple[Value, ...]
+
+BESIDE = "__new"
+
+
+def beside(name: str) -> str:
+    """What a projection or one of its tables is called while it is built anew, beside the one that stands."""
+    return name + BESIDE
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -50,6 +58,15 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         return self.previous is not None and self.previous.live
 
 
+class Parked(msgspec.Struct, frozen=True):
+    """An event that a projection could not handle and went on without."""
+
+    position: Position
+    error: str
+    at: str = ""
+    """When it was parked, by the storage's clock."""
+
+
 class Rows:
     """What is to become of the rows: the last word for each key, ready for one statement per table."""
 
@@ -78,15 +95,45 @@ class Rows:
             sums[index] += amount
 
     def view(self, type: str, exists: bool) -> None:
-        """The SQL views of a type are there, or are not."""
+        """The SQL views of a type are there, or are not. Types that differ only in case share them: the last counts."""
+        self.views.pop(type, None)
         self.views[type] = exists
+
+    def overlay(self, later: Rows) -> None:
+        """Let later upserts, deletes and views be the last word; later sums are left out."""
+        for table, deletes in later.deletes.items():
+            for key in deletes:
+                self.delete(table, key)
+        for table, upserts in later.upserts.items():
+            for key, values in upserts.items():
+                self.upsert(table, key, values)
+        for type, exists in later.views.items():
+            self.view(type, exists)
+
+    def count(self) -> int:
+        """How many rows are written or deleted."""
+        return sum(map(len, (*self.upserts.values(), *self.deletes.values(), *self.sums.values())))
+
+    def beside(self) -> Rows:
+        """The same for the tables beside; without views, of which there is one of a name."""
+        rows = Rows()
+        rows.upserts = {beside(table): upserts for table, upserts in self.upserts.items()}
+        rows.deletes = {beside(table): deletes for table, deletes in self.deletes.items()}
+        rows.sums = {beside(table): sums for table, sums in self.sums.items()}
+        return rows
 
 
 class Projection(Protocol):
     """A name, tables, and what events do to them.
 
     `project` is pure: for the same changes in the same order it asks for the same rows, however the changes
-    are cut into calls. A higher `version` makes the tables anew from the log.
+    are cut into calls. The body of a change's `previous` may be missing: do not use it. A higher `version` makes
+    the tables anew from the log.
+
+    `on_error` says what becomes of an async projection when `project` raises at an event or the database refuses its
+    rows. `halt`: it stops there and tries again. `park`: it goes on without the event, which is tried again when asked,
+    after later ones; so each row that it upserts or deletes must belong to one resource, and be made of the events of
+    that resource alone.
     """
 
     @property
@@ -95,6 +142,8 @@ class Projection(Protocol):
     def version(self) -> int: ...
     @property
     def lifecycle(self) -> Lifecycle: ...
+    @property
+    def on_error(self) -> OnError: ...
     @property
     def tables(self) -> tuple[Table, ...]: ...
 

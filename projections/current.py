@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventstore.projection import Change, Column, Lifecycle, Rows, Table
+from eventstore.projection import Change, Column, Lifecycle, OnError, Rows, Table
 
 CURRENT = Table(
     "quire_current",
@@ -24,6 +24,7 @@ class Current:
 
     name = "current"
     version = 1
+    on_error: OnError = "halt"
     tables = (CURRENT, TOTAL)
 
     def __init__(self, lifecycle: Lifecycle = "inline") -> None:

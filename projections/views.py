@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from eventstore.projection import Change, Lifecycle, Rows, Table
+from eventstore.projection import Change, Lifecycle, OnError, Rows, Table
 
 BUILT_IN_TYPES = ("Entity", "Attribute")
 
@@ -30,6 +30,7 @@ class Views:
 
     name = "views"
     version = 1
+    on_error: OnError = "halt"
     tables: tuple[Table, ...] = ()
     lifecycle: Lifecycle = "inline"
 

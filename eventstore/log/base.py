@@ -16,7 +16,7 @@ import msgspec
 from eventstore.command import Key
 from eventstore.decide import Previous
 from eventstore.event import Event, Position, Tip
-from eventstore.projection import Rows, Table
+from eventstore.projection import Parked, Rows, Table
 
 KEPT_INLINE: Position = -1
 """The checkpoint of a projection whose tables the write transaction keeps: always at the tip."""
@@ -183,19 +183,53 @@ class EventLog(Protocol):
         """What of the storage's own tables, indexes and views is not as this version makes them."""
         ...
 
-    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
-        """Make a projection's tables known; empty ones, when it has none of this version. Answers its checkpoint."""
+    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position | None:
+        """Make a projection's tables known, and make them, empty, when it has none. Answers its checkpoint.
+
+        None when those that stand are of another version. They are left as they are: `beside` and `switch` replace them.
+        """
         ...
 
     async def checkpoint(self, name: str) -> Position | None:
         """Up to where a projection's tables are; KEPT_INLINE, or None when it was never declared."""
         ...
 
-    async def advance(self, name: str, after: Position, until: Position, rows: Rows) -> bool:
-        """In one transaction: the rows, and the checkpoint from `after` to `until`.
+    async def advance(
+        self,
+        name: str,
+        after: Position,
+        until: Position,
+        rows: Rows,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Sequence[Position] = (),
+    ) -> bool:
+        """In one transaction: the rows, the events newly parked, those parked no more, and the checkpoint to `until`.
 
-        False, and nothing written, when the checkpoint is not at `after`: somebody else has moved it.
+        False, and nothing written, when the checkpoint is not at `after` or one of `resolved` is not parked: somebody
+        else was there. Raises AppendFailed when the database refuses a row.
         """
+        ...
+
+    async def beside(self, name: str, version: int, tables: Sequence[Table]) -> None:
+        """Begin to build a projection anew, whatever was begun before: empty tables beside those that stand.
+
+        They are called `beside(table)`, and `advance` fills them under the name `beside(name)`, from 0. Nobody else
+        sees them, and until `switch` those that stand are kept and read as before.
+        """
+        ...
+
+    async def switch(self, name: str, after: Position, until: Position, rows: Rows, *, inline: bool) -> bool:
+        """In one transaction: the last rows into the tables beside, and these in the place of those that stand.
+
+        For who holds the log by `take`, instead of `append`; the log is given back. The checkpoint is then `until`, or
+        KEPT_INLINE, and what is parked is what was parked beside. SQL views over the tables go on to work. False, and
+        nothing written, when the checkpoint beside is not at `after`. Raises AppendFailed like `append`.
+        """
+        ...
+
+    async def discard(self, name: str = "") -> None:
+        """Drop what was built beside and what a switch replaced, of one projection or of all, in short transactions."""
         ...
 
     async def pressure(self) -> Pressure:

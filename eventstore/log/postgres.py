@@ -18,12 +18,13 @@ from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import postgres_run as run
 from eventstore.log import postgres_schema as schema
 from eventstore.log import postgres_session as session
+from eventstore.log import postgres_tables as run_tables
 from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
 from eventstore.log.opening import shown
-from eventstore.log.postgres_rows import RowWriter, make_anew
+from eventstore.log.postgres_rows import RowWriter
 from eventstore.log.postgres_session import ConnectionLost, database_errors
 from eventstore.log.postgres_sql import SqlSessions
-from eventstore.projection import Rows, Table
+from eventstore.projection import Parked, Rows, Table, beside
 
 READERS_MAX = 8
 CLOSE_SECONDS_MAX = 3.0
@@ -209,33 +210,77 @@ class PostgresLog:
             self._drop_writer()
             raise
 
-    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
+    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position | None:
         self._rows.learn(tables)
         async with self._held:
             found = await self._begin(lambda connection: connection.fetchrow(run.SQL["checkpoint"], name))
-            if found is not None and found[0] == version:
+            if found is not None:
                 await self._rollback()
-                return int(found[1])
+                return int(found[1]) if found[0] == version else None
             async with self._undone_on_error() as connection:
-                await make_anew(connection, tables, self._rows.grantee)
-                await connection.execute(run.SQL["checkpoint_new"], name, version, 0)
+                await run_tables.make(connection, name, version, tables, self._rows)
                 await run.commit(connection)
             return 0
 
-    async def advance(self, name: str, after: Position, until: Position, rows: Rows) -> bool:
+    async def advance(
+        self,
+        name: str,
+        after: Position,
+        until: Position,
+        rows: Rows,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Sequence[Position] = (),
+    ) -> bool:
         async with self._reader(write=True) as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                done = await connection.execute(run.SQL["checkpoint_move"], name, after, until)
-                moved = bool(done == "UPDATE 1")
-                if moved:
-                    await self._rows.write(connection, rows)
+                moved = await run_tables.advance(
+                    connection, name, after, until, rows, self._rows, parked, resolved
+                )
             except BaseException:
                 await transaction.rollback()
                 raise
             await (transaction.commit() if moved else transaction.rollback())
             return moved
+
+    async def beside(self, name: str, version: int, tables: Sequence[Table]) -> None:
+        await self.discard(name)
+        own = [msgspec.structs.replace(table, name=beside(table.name)) for table in tables]
+        self._rows.learn([*tables, *own])
+        async with self._transaction() as connection:
+            await run_tables.make(connection, beside(name), version, own, self._rows)
+
+    async def switch(self, name: str, after: Position, until: Position, rows: Rows, *, inline: bool) -> bool:
+        try:
+            async with self._undone_on_error() as connection:
+                done = await run_tables.switch(
+                    connection, name, after, until, rows, self._rows, inline=inline
+                )
+                if done:
+                    await run.commit(connection)
+            if not done:
+                await self._rollback()
+            return done
+        finally:
+            self._held.release()
+
+    async def discard(self, name: str = "") -> None:
+        for (one,) in (await self.rows((run.SQL["checkpoint_names"], ())))[0]:
+            if run_tables.stands(one) or name not in ("", run_tables.projection_of(one)):
+                continue
+            async with self._transaction() as connection:
+                await run_tables.clear(connection, one)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        """A short one that holds the log."""
+        async with self._held:
+            await self._begin(_nothing)
+            async with self._undone_on_error() as connection:
+                yield connection
+                await run.commit(connection)
 
     # Reading.
 
@@ -319,3 +364,7 @@ class PostgresLog:
 
     async def interrupt(self) -> None:
         await self._sql.close()
+
+
+async def _nothing(connection: Connection) -> None:
+    return

@@ -17,6 +17,9 @@ from eventstore.projection import Column, RowKey, Rows, Table
 
 _SQL = queries("eventstore.log.sql", "postgres")
 _TYPES = {"text": "text", "integer": "bigint", "bytes": "bytea"}
+_DROP = """DO $$ BEGIN IF EXISTS (
+    SELECT FROM pg_class WHERE oid = to_regclass('{table}') AND relkind = 'r'
+) THEN DROP TABLE {table}; END IF; END $$"""
 STEPS = "_step"
 """What the name of the table with the steps ends with."""
 
@@ -57,6 +60,12 @@ class RowWriter:
         if rows.views:
             await self._views(connection, rows.views)
 
+    async def drop_views(self, connection: Connection, wanted: Iterable[str]) -> None:
+        """Drop the views of types, whatever they are, so that they are made anew."""
+        for type in wanted:
+            for name in (type.lower(), f"{type.lower()}_history"):
+                await connection.execute(f'DROP VIEW IF EXISTS "{name}"')
+
     async def _views(self, connection: Connection, wanted: dict[str, bool]) -> None:
         """Make or drop the two views of each type, where that changes anything. Type names hold no quote."""
         names = {
@@ -78,18 +87,38 @@ def _arrays(rows: Iterable[RowKey]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+Views = list[tuple[str, str]]
+"""Views of types, each with the SELECT that it is."""
+
+
 async def make_anew(connection: Connection, tables: Iterable[Table], grantee: str) -> None:
     """Drop the tables and make them empty, inside the transaction that is open; views of types stay over the new."""
     for table in tables:
-        name = table.name + STEPS if table.summed else table.name
-        views = await connection.fetch(_SQL["views_over"], name, table.name)
-        await connection.execute(f"DROP TABLE IF EXISTS {name} CASCADE")
-        for statement in create(table):
+        views = await take_views(connection, [table.name])
+        for statement in (*drop(table.name), *create(table)):
             await connection.execute(statement)
-        for view, definition in views:
-            await connection.execute(f'CREATE VIEW "{view}" AS {definition}')
-            if grantee:
-                await connection.execute(f'GRANT SELECT ON "{view}" TO "{grantee}"')
+        await restore_views(connection, views, grantee)
+
+
+async def take_views(connection: Connection, tables: Sequence[str]) -> Views:
+    """Drop the views of types that read these tables. To be made again when other tables have the names."""
+    names = [name for table in tables for name in (table, table + STEPS)]
+    views = [(row[0], row[1]) for row in await connection.fetch(_SQL["views_over"], names)]
+    for view, _ in views:
+        await connection.execute(f'DROP VIEW "{view}"')
+    return views
+
+
+async def restore_views(connection: Connection, views: Views, grantee: str) -> None:
+    for view, definition in views:
+        await connection.execute(f'CREATE VIEW "{view}" AS {definition}')
+        if grantee:
+            await connection.execute(f'GRANT SELECT ON "{view}" TO "{grantee}"')
+
+
+def drop(table: str) -> list[str]:
+    """The statements that take a table away: it, or its steps with the view over them."""
+    return [f"DROP TABLE IF EXISTS {table}{STEPS} CASCADE", _DROP.format(table=table)]
 
 
 def create(table: Table) -> list[str]:

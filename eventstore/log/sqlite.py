@@ -19,16 +19,19 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_schema
+from eventstore.log import sqlite_tables as run_tables
 from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.log.sqlworker import SqlWorkers
-from eventstore.projection import Rows, Table
+from eventstore.projection import Parked, Rows, Table, beside
 
 LOG_FILE = "log.db"
 READERS = 2
 READ_SECONDS_MAX = 5.0
 CHECKPOINT_AFTER_BYTES = 16 * 1024 * 1024
+ROW_BYTES = 512
+"""About what a row of a projection adds to the write-ahead log."""
 WAL_BYTES_MAX = 1024 * 1024 * 1024
 PINNED_SECONDS = 1.0
 
@@ -155,7 +158,7 @@ class SQLiteLog:
 
     async def release(self) -> None:
         try:
-            await self._call(self._write(), run.rollback)
+            await self._call(self._write(), run_tables.rollback)
         finally:
             self._held.release()
 
@@ -163,14 +166,51 @@ class SQLiteLog:
         found = await self.at(event.position)
         return found is not None and found.hash == event.hash
 
-    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position:
+    async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position | None:
         async with self._held:
             self._rows.learn(tables)
-            return await self._call(self._write(), run.declare, name, version, tables)
+            return await self._call(self._write(), run_tables.declare, name, version, tables)
 
-    async def advance(self, name: str, after: Position, until: Position, rows: Rows) -> bool:
+    async def advance(
+        self,
+        name: str,
+        after: Position,
+        until: Position,
+        rows: Rows,
+        *,
+        parked: Sequence[Parked] = (),
+        resolved: Sequence[Position] = (),
+    ) -> bool:
         async with self._held:
-            return await self._call(self._write(), run.advance, name, after, until, rows, self._rows)
+            await self._make_room()
+            self._wal_written += ROW_BYTES * rows.count() + 4096
+            return await self._call(
+                self._write(), run_tables.advance, name, after, until, rows, self._rows, parked, resolved
+            )
+
+    async def beside(self, name: str, version: int, tables: Sequence[Table]) -> None:
+        await self.discard(name)
+        own = [msgspec.structs.replace(table, name=beside(table.name)) for table in tables]
+        async with self._held:
+            self._rows.learn([*tables, *own])
+            await self._call(self._write(), run_tables.make, beside(name), version, own)
+
+    async def switch(self, name: str, after: Position, until: Position, rows: Rows, *, inline: bool) -> bool:
+        try:
+            return await self._call(
+                self._write(), run_tables.switch, name, after, until, rows, self._rows, inline=inline
+            )
+        finally:
+            self._held.release()
+
+    async def discard(self, name: str = "") -> None:
+        for (one,) in self._read_here(run.SQL["checkpoint_names"]):
+            cleared = run_tables.stands(one) or name not in ("", run_tables.projection_of(one))
+            while not cleared:
+                async with self._held:
+                    await self._make_room()
+                    self._wal_written += ROW_BYTES * run_tables.CLEARED_ROWS_MAX
+                    cleared = await self._call(self._write(), run_tables.clear, one)
 
     async def _make_room(self) -> None:
         """Checkpoint when enough was written, between batches. Raises Unavailable when the WAL is over its limit."""

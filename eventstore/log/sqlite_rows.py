@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Iterable
 
 from eventstore.log.sql import queries
-from eventstore.projection import Rows, Table
+from eventstore.projection import BESIDE, Rows, Table
 
 _SQL = queries("eventstore.log.sql", "sqlite")
+SECOND = "__2"
+"""What stands in the name of an index while the first of its two names is taken."""
 _TYPES = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}
 
 
@@ -44,23 +46,25 @@ def make_anew(connection: sqlite3.Connection, tables: Iterable[Table]) -> None:
     """Drop the tables and make them empty, inside the transaction that is open."""
     for table in tables:
         connection.execute(f"DROP TABLE IF EXISTS {table.name}")
-        for statement in _create(table):
-            connection.execute(statement)
+        connection.execute(_create(table))
+        for index in table.indexes:
+            name = _free(connection, f"{table.name.removesuffix(BESIDE)}{{}}_{'_'.join(index)}")
+            connection.execute(f"CREATE INDEX {name} ON {table.name} ({', '.join(index)})")
 
 
-def _create(table: Table) -> list[str]:
+def _create(table: Table) -> str:
     columns = ", ".join(
         f"{column.name} {_TYPES[column.type]}{' NOT NULL' if column.required else ''}"
         for column in (*table.key, *table.columns)
     )
     key = ", ".join(column.name for column in table.key)
-    return [
-        f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID",
-        *(
-            f"CREATE INDEX {table.name}_{'_'.join(index)} ON {table.name} ({', '.join(index)})"
-            for index in table.indexes
-        ),
-    ]
+    return f"CREATE TABLE {table.name} ({columns}, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID"
+
+
+def _free(connection: sqlite3.Connection, name: str) -> str:
+    """One of two names for an index: it keeps its name when its table gets another."""
+    taken = connection.execute(_SQL["index_there"], (name.format(""),)).fetchone()
+    return name.format(SECOND if taken else "")
 
 
 def _insert(table: Table, change: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from eventstore.errors import Corrupt, Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import Identity, Query, Span
 from eventstore.log.sql import migrations, queries
-from eventstore.log.sqlite_rows import RowWriter, make_anew
-from eventstore.projection import Rows, Table
+from eventstore.log.sqlite_rows import RowWriter
+from eventstore.log.sqlite_tables import rollback, undone_on_error
+from eventstore.projection import Rows
 from eventstore.types.registry import DEFINITION_TYPES
 
 APPLICATION_ID = 0x51554952  # "QUIR"
@@ -45,6 +45,7 @@ def prepare(connection: sqlite3.Connection, query_only: bool) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise Unavailable("the data directory does not allow SQLite's WAL; it must be a local disk")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA legacy_alter_table = 1")  # to rename a table does not touch the views over it
 
 
 def check(connection: sqlite3.Connection) -> None:
@@ -102,50 +103,11 @@ def begin(connection: sqlite3.Connection, wanted: str, count: Mapping[str, int])
         )
 
 
-@contextmanager
-def undone_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        rollback(connection)
-        raise
-
-
 def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
     with undone_on_error(connection):
         connection.executemany(SQL["insert"], [msgspec.structs.astuple(event) for event in events])
         writer.write(connection, rows)
         connection.execute("COMMIT")
-
-
-def declare(connection: sqlite3.Connection, name: str, version: int, tables: Sequence[Table]) -> Position:
-    found = connection.execute(SQL["checkpoint"], (name,)).fetchone()
-    if found is not None and found[0] == version:
-        return int(found[1])
-    connection.execute("BEGIN IMMEDIATE")
-    with undone_on_error(connection):
-        make_anew(connection, tables)
-        connection.execute(SQL["checkpoint_new"], (name, version, 0))
-        connection.execute("COMMIT")
-    return 0
-
-
-def advance(
-    connection: sqlite3.Connection, name: str, after: Position, until: Position, rows: Rows, writer: RowWriter
-) -> bool:
-    connection.execute("BEGIN IMMEDIATE")
-    with undone_on_error(connection):
-        if connection.execute(SQL["checkpoint_move"], (name, after, until)).rowcount != 1:
-            rollback(connection)
-            return False
-        writer.write(connection, rows)
-        connection.execute("COMMIT")
-    return True
-
-
-def rollback(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
 
 
 def fetch(

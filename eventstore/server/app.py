@@ -21,6 +21,7 @@ from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
+from eventstore.server.projecting import Projecting
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -55,15 +56,23 @@ async def open_store(
     settings: Settings, projections: Sequence[Projection] = BUILT_IN
 ) -> AsyncIterator[Store]:
     """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
+    async with _running(settings, projections) as (store, _):
+        yield store
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings, projections: Sequence[Projection]
+) -> AsyncIterator[tuple[Store, Engine]]:
     opened = await open_log(settings.place, fhir_version=settings.fhir_version)
     try:
         engine = Engine(opened, projections)
         feed = Feed(opened)
         writer = Writer(opened, engine.project, now, feed.committed)
-        await engine.start(writer.reached)
-        await writer.start()
         try:
-            yield Store(opened, writer, feed)
+            await engine.start(writer.reached)
+            await writer.start()
+            yield Store(opened, writer, feed), engine
         finally:
             feed.close()
             await writer.stop()
@@ -83,12 +92,12 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     url = _url(listener)
     try:
         async with (
-            open_store(settings, projections) as store,
+            _running(settings, projections) as (store, engine),
             _streaming(store, settings, settings.base_url or url) as stream,
         ):
             runner = web.ServerRunner(
                 web.Server(
-                    _front(store, settings, stream),
+                    _front(store, engine, settings, stream),
                     access_log=None,
                     logger=_protocol_log(),
                     keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -121,13 +130,14 @@ async def _streaming(store: Store, settings: Settings, base_url: str) -> AsyncIt
         yield stream
 
 
-def _front(store: Store, settings: Settings, stream: Streaming | None) -> Front:
-    feeds, meter = Feeds(store.feed, store.log.id), Meter()
-    metrics = Metrics(store, feeds, meter, stream)
-    health = Health(store, stream)
+def _front(store: Store, engine: Engine, settings: Settings, stream: Streaming | None) -> Front:
+    feeds, meter, projecting = Feeds(store.feed, store.log.id), Meter(), Projecting(engine)
+    metrics = Metrics(store, engine, feeds, meter, stream)
     handlers = {
         **HANDLERS,
-        "ready": health.ready,
+        "ready": Health(store, engine, stream).ready,
+        "rebuild": projecting.rebuild,
+        "unpark": projecting.unpark,
         "feed": feeds.changes,
         "live": feeds.live,
         "metrics": metrics.answer,

@@ -13,7 +13,7 @@ FINE, REFUSED, USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = """\b
 Exit codes:
     0  all went well
-    1  something was refused (import), or faults were found (verify, stream check)
+    1  something was refused, faults or differences were found, or a projection failed
     2  the command line makes no sense
     3  it cannot run: port in use, another process writes, no log there
   130  stopped by a signal before its end"""

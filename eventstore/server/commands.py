@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import msgspec
 import typer
@@ -131,7 +131,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
     counts = ", ".join(f"{getattr(tally, name):,} {name}" for name in transfer.OUTCOMES)
     typer.echo(f"{counts} in {seconds:.1f} s ({tally.done / seconds:,.0f} resources/s)")
     if tally.stopped:
-        _say(f"stopped: {tally.stopped}; run the same command again to go on, what is there stays as it is")
+        say(f"stopped: {tally.stopped}; run the same command again to go on, what is there stays as it is")
     return tally
 
 
@@ -170,7 +170,7 @@ async def export(place: Place, to: str, format: exporting.Format, types: Collect
             done = await exporting.export(log, out, types=types, progress=progress)
     seconds = time.perf_counter() - started
     rate = f"{done.resources / seconds:,.0f} resources/s"
-    _say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
+    say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
 
 
 async def copy(source: Place, to: Place) -> reports.Verified:
@@ -189,7 +189,7 @@ async def copy(source: Place, to: Place) -> reports.Verified:
         finally:
             await target.close()
     seconds = time.perf_counter() - started
-    _say(f"{done:,} events copied in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
+    say(f"{done:,} events copied in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
     return await verify(to, [tip], None, as_json=False)
 
 
@@ -228,15 +228,25 @@ def show(found: T, as_text: Callable[[T], str], *, as_json: bool) -> None:
     typer.echo(msgspec.json.encode(found).decode() if as_json else as_text(found))
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     typer.echo(f"quire: {text}", err=True)
 
 
+class Advance(Protocol):
+    """Takes how much is done, and of how much when that has changed."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+
+
+def _nowhere(_done: int, _total: int | None = None, /) -> None:
+    return
+
+
 @contextmanager
-def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int | None) -> Iterator[Advance]:
     """A progress bar on a terminal, and nothing elsewhere. Gives what to call with how much is done."""
     if not sys.stderr.isatty():
-        yield lambda _done: None
+        yield _nowhere
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -244,7 +254,7 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, total=None: progress.update(task, completed=done, total=total)
 
 
 def _stop_on_signal() -> asyncio.Event:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from eventstore.errors import Conflict, Invalid, Unavailable
 from eventstore.event import Event, Position
-from eventstore.follower import Follower
-from eventstore.log.base import EventLog
+from eventstore.follower import CHUNK_BYTES, CHUNK_EVENTS
+from eventstore.log.base import EventLog, Span
+from projections.changes import changes
 from projections.engine import Engine
 
 
@@ -21,24 +22,20 @@ async def copy(source: EventLog, target: EventLog, progress: Callable[[int], Non
     await engine.start(_nobody_waits)
     tip = await target.tip()
     await _same(source, target, tip.position, tip.hash)
-    done = 0
-
-    async def write(after: Position, events: Sequence[Event]) -> Position:
-        nonlocal done
-        await _append(target, engine, after, events)
-        done += len(events)
-        progress(done)
-        return events[-1].position
-
+    at, done = tip.position, 0
     try:
-        await Follower(source, "copy", tip.position, write, _nobody_waits).catch_up()
+        while events := await source.events(Span(at, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)):
+            await _append(target, engine, at, events)
+            at = events[-1].position
+            done += len(events)
+            progress(done)
     finally:
         await engine.stop()
     return done
 
 
 async def _append(target: EventLog, engine: Engine, after: Position, events: Sequence[Event]) -> None:
-    rows = engine.project(await engine.changes(events))
+    rows = engine.project(await changes(target, events))
     snapshot = await target.take({}, {})
     if snapshot.tip.position != after:
         await target.release()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventstore.server.call import Answer, Call, answer
+from eventstore.server.times import now
 from eventstore.store import Store
+from projections.engine import Engine
 
 if TYPE_CHECKING:
     from eventstore.delivery.nats import Status
@@ -15,12 +17,13 @@ if TYPE_CHECKING:
 class Health:
     """Answers from the parts that run."""
 
-    def __init__(self, store: Store, stream: Streaming | None) -> None:
+    def __init__(self, store: Store, engine: Engine, stream: Streaming | None) -> None:
         self._store = store
+        self._engine = engine
         self._stream = stream
 
     async def ready(self, call: Call) -> Answer:
-        """`GET /ready`: 503 when writes are refused, with the reason. A publisher that halted refuses none."""
+        """`GET /ready`: 503 when writes are refused, with the reason. What follows behind and halted refuses none."""
         call.only("GET", "HEAD")
         pressure = await self._store.log.pressure()
         problem = pressure.problem or self._store.trouble
@@ -31,6 +34,8 @@ class Health:
         }
         if problem:
             told["output"] = problem
+        told["projections"] = await self._engine.standings(now())
+        told["rebuilds"] = self._engine.building
         if self._stream is not None:
             told["publisher"] = _publisher(await self._stream.status())
         return answer(told, 503 if problem else 200, fhir=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,14 +10,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from eventstore.follower import Standing
 from eventstore.measure import SECONDS, Histogram
 from eventstore.server.call import Answer, Call
+from eventstore.server.times import now
 from eventstore.store import Store
+from projections.engine import Engine
 
 if TYPE_CHECKING:
     from eventstore.delivery.nats import Status
     from eventstore.server.feeds import Feeds
     from eventstore.server.streaming import Streaming
+
+_OF_PROJECTIONS: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
+    ("position", "Up to where the tables are", lambda one: one.position),
+    ("lag_events", "Events that are not in the tables yet", lambda one: one.lag_events),
+    ("lag_seconds", "Age of the oldest event that is not in the tables yet", lambda one: one.lag_seconds),
+    (
+        "halted_position",
+        "The event that it cannot handle and stands at, or 0",
+        lambda one: one.halted_at or 0,
+    ),
+    ("parked_events", "Events that it could not handle and went on without", lambda one: one.parked),
+)
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 METRICS_TYPE = "text/plain; version=0.0.4"
@@ -42,8 +57,12 @@ class Meter:
 class Metrics(Collector):
     """Reads the counters of the running parts when it is asked."""
 
-    def __init__(self, store: Store, feeds: Feeds, meter: Meter, stream: Streaming | None) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, feeds: Feeds, meter: Meter, stream: Streaming | None
+    ) -> None:
         self._store = store
+        self._engine = engine
+        self._standings: list[Standing] = []
         self._stream = stream
         self._published: Status | None = None
         self._feeds = feeds
@@ -61,6 +80,7 @@ class Metrics(Collector):
         self._wal_bytes, self._writable = pressure.wal_bytes, not pressure.problem
         if self._stream is not None:
             self._published = await self._stream.status()
+        self._standings = await self._engine.standings(now())
         return Answer(200, generate_latest(self._registry), content_type=METRICS_TYPE)
 
     def collect(self) -> Iterator[Metric]:
@@ -73,6 +93,7 @@ class Metrics(Collector):
         yield _gauge("quire_writable", "1 when writes are accepted", float(self._writable))
         yield _gauge("quire_types", "Resource types that are served", len(self._store.registry.names()))
         yield _gauge("quire_feed_clients", "Clients that follow the feed", self._feeds.clients)
+        yield from self._of_projections()
         if self._stream is not None and self._published is not None:
             yield from _of_the_publisher(self._published)
             if self._stream.broker is not None:
@@ -95,6 +116,22 @@ class Metrics(Collector):
         for route, histogram in self._meter.seconds.items():
             seconds.add_metric((route,), histogram.buckets(), histogram.total)
         yield seconds
+
+    def _of_projections(self) -> Iterator[Metric]:
+        """Of the async ones: the others are always at the tip."""
+        for name, help, value in _OF_PROJECTIONS:
+            family = GaugeMetricFamily(f"quire_projection_{name}", help, labels=("projection",))
+            for one in self._standings:
+                family.add_metric((one.name,), value(one))
+            yield family
+        building = GaugeMetricFamily(
+            "quire_projection_rebuild_position",
+            "Up to where the tables are that are built anew",
+            labels=("projection",),
+        )
+        for name, position in self._engine.building.items():
+            building.add_metric((name,), position)
+        yield building
 
     def _of_the_writer(self) -> Iterator[Metric]:
         stats = self._store.stats

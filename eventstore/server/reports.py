@@ -13,14 +13,17 @@ import msgspec
 
 from eventstore.audit import FAULTS_LISTED_MAX, Fault, in_order, verify
 from eventstore.event import Tip
+from eventstore.follower import Standing, lag
 from eventstore.log.base import KEPT_INLINE, EventLog, Span
 from eventstore.log.lock import holder
 from eventstore.log.opening import Place
 from eventstore.log.sql import queries
 from eventstore.server.exporting import Totals, totals
+from eventstore.server.times import now
 from projections.check import check
 
 READY_SECONDS_MAX = 3.0
+PARKED_LISTED_MAX = 20
 EVERYTHING = Span()
 
 _SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
@@ -100,6 +103,15 @@ class Server(msgspec.Struct, frozen=True):
     """Why it is not ready."""
 
 
+class ParkedEvent(msgspec.Struct, frozen=True):
+    """An event that a projection went on without."""
+
+    position: int
+    resource: str
+    error: str
+    at: str
+
+
 class Built(msgspec.Struct, frozen=True, rename="camel"):
     """A projection, and up to where its tables are."""
 
@@ -107,6 +119,18 @@ class Built(msgspec.Struct, frozen=True, rename="camel"):
     version: int
     position: int
     kept_inline: bool
+    state: str = ""
+    """Of an async one: as the server says, or stopped when none runs."""
+    lag_events: int = 0
+    lag_seconds: float = 0.0
+    halted_at: int | None = None
+    reason: str = ""
+    """Why it does not go on."""
+    rebuilt_to: int | None = None
+    """Up to where the tables are that are being built anew."""
+    parked: int = 0
+    parked_events: list[ParkedEvent] = []
+    """The first of them."""
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -133,6 +157,7 @@ async def status(log: EventLog, place: Place) -> Status:
     schema, checkpoints, size = await log.rows(
         (sql["schema"], ()), (sql["checkpoints"], ()), (sql["size"], ())
     )
+    server, ready = (None, _Readiness()) if place.db else await asyncio.to_thread(_server, place.data)
     return Status(
         directory=str(place) if place.db else str(place.data.absolute()),
         log=log.id,
@@ -142,12 +167,35 @@ async def status(log: EventLog, place: Place) -> Status:
         last_event=tip.at,
         file_bytes=size[0][0],
         wal_bytes=0 if place.db else _size(place.data / "log.db-wal"),
-        server=None if place.db else await asyncio.to_thread(_server, place.data),
+        server=server,
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
-        projections=[
-            Built(name, version, position, kept_inline=position == KEPT_INLINE)
-            for name, version, position in checkpoints
-        ],
+        projections=[await _built(log, ready, *row) for row in checkpoints],
+    )
+
+
+async def _built(log: EventLog, ready: _Readiness, name: str, version: int, position: int) -> Built:
+    told = {one.name: one for one in ready.projections}.get(name)
+    rebuilt_to = ready.rebuilds.get(name)
+    if position == KEPT_INLINE:
+        return Built(name, version, position, kept_inline=True, rebuilt_to=rebuilt_to)
+    sql = _SQL[log.dialect]
+    behind = await lag(log, position, now())
+    parked, counts = await log.rows(
+        (sql["parked_resources"], (name, PARKED_LISTED_MAX)), (sql["parked_counts"], ())
+    )
+    return Built(
+        name=name,
+        version=version,
+        position=position,
+        kept_inline=False,
+        state=told.state if told is not None else "stopped",
+        lag_events=behind.events,
+        lag_seconds=round(behind.seconds, 3),
+        halted_at=told.halted_at if told is not None else None,
+        reason=told.reason if told is not None else "",
+        rebuilt_to=rebuilt_to,
+        parked=dict(counts).get(name, 0),
+        parked_events=[ParkedEvent(*row) for row in parked],
     )
 
 
@@ -158,35 +206,38 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _server(data: Path) -> Server | None:
+class _Readiness(msgspec.Struct):
+    """What `/ready` says."""
+
+    output: str = ""
+    projections: list[Standing] = []
+    rebuilds: dict[str, int] = {}
+
+
+def _server(data: Path) -> tuple[Server | None, _Readiness]:
     found = holder(data)
     if found is None:
-        return None
+        return None, _Readiness()
     if not found.url:
-        return Server(
-            found.pid, "", ready=False, problem="it does not listen: an import, or a server that starts"
-        )
-    problem = _problem(found.url)
-    return Server(found.pid, found.url, ready=not problem, problem=problem)
+        problem = "it does not listen: an import, or a server that starts"
+        return Server(found.pid, "", ready=False, problem=problem), _Readiness()
+    ready = _ready(found.url)
+    return Server(found.pid, found.url, ready=not ready.output, problem=ready.output), ready
 
 
-class _Readiness(msgspec.Struct):
-    output: str = ""
-
-
-def _problem(url: str) -> str:
-    """Why the server at the URL is not ready; empty when it is."""
+def _ready(url: str) -> _Readiness:
+    """What the server at the URL says of itself; `output` says why it is not ready."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=READY_SECONDS_MAX)
     try:
         connection.request("GET", "/ready")
         response = connection.getresponse()
-        body = response.read()
-        if response.status == 200:
-            return ""
-        return msgspec.json.decode(body, type=_Readiness).output or f"it answers {response.status}"
+        ready = msgspec.json.decode(response.read(), type=_Readiness)
+        if response.status != 200 and not ready.output:
+            ready.output = f"it answers {response.status}"
+        return ready
     except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
-        return f"it does not answer: {error or type(error).__name__}"
+        return _Readiness(f"it does not answer: {error or type(error).__name__}")
     finally:
         connection.close()
 
@@ -202,14 +253,35 @@ def status_text(found: Status) -> str:
         f"server       {_server_text(found.server)}",
     ]
     for one in found.projections:
-        kept = "kept with every write" if one.kept_inline else f"built up to position {one.position:,}"
-        lines.append(f"projection   {one.name}, version {one.version}, {kept}")
+        lines += _projection_lines(one)
     width = max((len(one.type) for one in found.types), default=0)
     lines += [
         f"type         {one.type:<{width}}  {one.live:>12,} live  {one.events:>12,} events"
         for one in found.types
     ]
     return "\n".join(lines)
+
+
+def _projection_lines(one: Built) -> list[str]:
+    kept = "kept with every write"
+    if not one.kept_inline:
+        behind = f"{one.lag_events:,} events and {one.lag_seconds:,.0f} s behind"
+        kept = f"{one.state} at position {one.position:,}, {behind if one.lag_events else 'at the tip'}"
+    lines = [f"projection   {one.name}, version {one.version}, {kept}"]
+    if one.rebuilt_to is not None:
+        lines.append(f"             is being built anew, and is at position {one.rebuilt_to:,}")
+    if one.reason:
+        where = f" at position {one.halted_at:,}" if one.halted_at is not None else ""
+        lines.append(f"             {one.state}{where}: {one.reason}")
+    if one.parked:
+        lines.append(
+            f"             {one.parked:,} events parked, `quire unpark {one.name}` tries them again:"
+        )
+    lines += [
+        f"             position {event.position:,}, {event.resource}, {event.at}: {event.error}"
+        for event in one.parked_events
+    ]
+    return lines
 
 
 def _server_text(server: Server | None) -> str:

@@ -22,6 +22,8 @@ ROOT = {
     "$json-schema": "json-schema",
     "$sql": "sql",
     "$import": "import",
+    "$rebuild": "rebuild",
+    "$unpark": "unpark",
 }
 """First path segments that are no type."""
 

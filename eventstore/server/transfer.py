@@ -7,7 +7,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Protocol
 
 import aiohttp
@@ -71,13 +70,13 @@ class _Server:
     async def send(self, lines: Sequence[bytes]) -> list[Imported]:
         status, retry_after, body = await self._post(b"\n".join(lines))
         if status in (429, 503):
-            raise Throttled(_told(body), int(retry_after) if retry_after.isdigit() else 0)
+            raise Throttled(told(body), int(retry_after) if retry_after.isdigit() else 0)
         if status != 200:
-            raise QuireError(f"{self._base} answered {status}: {_told(body)}")
+            raise QuireError(f"{self._base} answered {status}: {told(body)}")
         try:
             answers = _decode_answers(body)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise QuireError(f"{self._base} is no Quire: it answered {_told(body)}") from None
+            raise QuireError(f"{self._base} is no Quire: it answered {told(body)}") from None
         if len(answers) != len(lines):
             raise QuireError(f"{self._base} answered {len(answers)} lines for {len(lines)}")
         return answers
@@ -107,7 +106,7 @@ class _Outcome(msgspec.Struct):
     issue: list[_Issue] = []
 
 
-def _told(body: bytes) -> str:
+def told(body: bytes) -> str:
     """What an OperationOutcome says; else the beginning of whatever it is."""
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         said = [issue.diagnostics for issue in msgspec.json.decode(body, type=_Outcome).issue]
@@ -124,7 +123,7 @@ async def open_target(
 
     Raises Unavailable when another process writes to it and does not listen.
     """
-    url = url or ("" if place.db else await _url_of(place.data))
+    url = url or await url_of(place)
     if url:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
         headers = {"Content-Type": "application/x-ndjson", "X-Quire-Reason": REASON}
@@ -135,11 +134,16 @@ async def open_target(
         yield _Straight(store, define_open)
 
 
-async def _url_of(data: Path) -> str:
-    """Where the process that writes to the directory listens, waiting a little for one that just starts."""
+async def url_of(place: Place) -> str:
+    """Where the process that writes to the directory listens, waiting a little for one that just starts.
+
+    Empty when there is none, and on PostgreSQL, where no process is the one that writes.
+    """
+    if place.db:
+        return ""
     with suppress(TimeoutError):
         async with asyncio.timeout(STARTING_SECONDS_MAX):
-            while (found := holder(data)) is not None:
+            while (found := holder(place.data)) is not None:
                 if found.url:
                     return found.url
                 await asyncio.sleep(POLL_SECONDS)

@@ -78,7 +78,34 @@ SELECT max(position) FROM quire_event WHERE type = ?1
 SELECT type, live, events FROM quire_total ORDER BY type
 
 -- name: checkpoints
-SELECT name, version, position FROM quire_checkpoint ORDER BY name
+-- of the tables that stand; a name with __ is of tables that a rebuild makes or has replaced
+SELECT name, version, position FROM quire_checkpoint WHERE name NOT LIKE '%\_\_%' ESCAPE '\' ORDER BY name
+
+-- name: standing
+-- ?1 a projection: its version, its checkpoint, and the tip
+SELECT version, position, (SELECT coalesce(max(position), 0) FROM quire_event)
+FROM quire_checkpoint WHERE name = ?1
+
+-- name: replay_page
+-- rows of a projection's table in the order of the bytes of its key, after a key or from the beginning
+SELECT {columns} FROM {table} {after} ORDER BY {key} LIMIT {limit}
+
+-- name: views
+-- the SQL views that there are
+SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY name
+
+-- name: parked
+-- ?1 a projection, ?2 how many: the events that it went on without
+SELECT position, error, at FROM quire_parked WHERE projection = ?1 ORDER BY position LIMIT ?2
+
+-- name: parked_resources
+-- the same with the resource of each
+SELECT p.position, e.type || '/' || e.id, p.error, p.at
+FROM quire_parked AS p JOIN quire_event AS e ON e.position = p.position
+WHERE p.projection = ?1 ORDER BY p.position LIMIT ?2
+
+-- name: parked_counts
+SELECT projection, count(*) FROM quire_parked GROUP BY projection
 
 -- name: schema
 PRAGMA user_version

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import Event, Header, Tip, seal
-from eventstore.log.base import AppendFailed, EventLog, Span
+from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog, Span
 from eventstore.log.opening import Place, open_log
-from eventstore.projection import Column, Rows, Table
+from eventstore.projection import Change, Column, Parked, Rows, Table, beside
+from projections.current import Current
 
 COLOURS = Table(
     "quire_test_colour",
@@ -175,14 +178,199 @@ async def test_a_checkpoint_moves_only_from_where_it_is(log: EventLog) -> None:
     assert await log.rows((f"SELECT count(*) FROM {COLOURS.name}", ())) == [[(0,)]]
 
 
-async def test_another_version_of_a_projection_begins_again(log: EventLog) -> None:
+async def test_tables_of_another_version_are_left_as_they_are(log: EventLog) -> None:
     await log.declare("test", 1, [COLOURS])
     rows = Rows()
     rows.upsert(COLOURS.name, ("wine",), (1, None))
     await log.advance("test", 0, 7, rows)
     assert await log.declare("test", 1, [COLOURS]) == 7
-    assert await log.declare("test", 2, [COLOURS]) == 0
-    assert await log.rows((f"SELECT count(*) FROM {COLOURS.name}", ())) == [[(0,)]]
+    assert await log.declare("test", 2, [COLOURS]) is None
+    assert await names(log) == ["wine"]
+
+
+async def names(log: EventLog, table: str = COLOURS.name) -> list[str]:
+    ((*found,),) = await log.rows((f"SELECT name FROM {table} ORDER BY name", ()))
+    return [name for (name,) in found]
+
+
+async def faults(log: EventLog, tables: list[Table]) -> list[str]:
+    """What of the tables is not as it should be; views are another projection's."""
+    return [one for one in await log.schema_faults(tables) if not one.startswith("the view ")]
+
+
+def colour(name: str, red: int | None = 1, table: str = COLOURS.name) -> Rows:
+    rows = Rows()
+    rows.upsert(table, (name,), (red, None))
+    return rows
+
+
+async def standing(log: EventLog) -> None:
+    """A projection at 3 whose table has one row."""
+    await append(log, ("a", "created"), ("b", "created"), ("c", "created"))
+    await log.declare("test", 1, [COLOURS])
+    assert await log.advance("test", 0, 3, colour("old"))
+
+
+async def test_tables_beside_take_the_place_of_those_that_stand(log: EventLog) -> None:
+    await standing(log)
+    await log.beside("test", 1, [COLOURS])
+    assert await log.advance(beside("test"), 0, 2, colour("new").beside())
+    assert await log.advance("test", 3, 4, colour("older"))
+    assert (await names(log), await names(log, beside(COLOURS.name))) == (["old", "older"], ["new"])
+    assert (await log.checkpoint("test"), await log.checkpoint(beside("test"))) == (4, 2)
+    await log.take({}, {})
+    assert await log.switch("test", 2, 3, colour("last").beside(), inline=False)
+    assert (await names(log), await log.checkpoint("test")) == (["last", "new"], 3)
+    assert await log.checkpoint(beside("test")) is None
+    assert not await log.advance("test", 4, 5, colour("stray"))
+    assert await log.advance("test", 3, 5, colour("next"))
+    assert await names(log) == ["last", "new", "next"]
+    await log.discard("test")
+    assert await faults(log, [COLOURS]) == []
+
+
+async def test_tables_of_an_inline_projection_are_kept_by_appends_after_the_switch(log: EventLog) -> None:
+    await standing(log)
+    await log.beside("test", 2, [COLOURS])
+    await log.take({}, {})
+    assert await log.switch("test", 0, 3, colour("new").beside(), inline=True)
+    assert await log.declare("test", 2, [COLOURS]) == KEPT_INLINE
+    await append(log, ("d", "created"), rows=colour("next"))
+    assert await names(log) == ["new", "next"]
+
+
+async def test_a_switch_that_fails_writes_nothing_and_gives_the_log_back(log: EventLog) -> None:
+    await standing(log)
+    await log.beside("test", 1, [COLOURS])
+    await log.take({}, {})
+    assert not await log.switch("test", 1, 3, colour("new").beside(), inline=False)
+    await log.take({}, {})
+    with pytest.raises(AppendFailed):
+        await log.switch("test", 0, 3, colour("bad", None).beside(), inline=False)
+    assert (await names(log), await log.checkpoint("test")) == (["old"], 3)
+    await log.take({}, {})
+    assert await log.switch("test", 0, 3, colour("new").beside(), inline=False)
+    assert await names(log) == ["new"]
+
+
+async def test_a_new_build_begins_again_and_what_is_beside_can_be_dropped(log: EventLog) -> None:
+    await standing(log)
+    for _ in range(2):
+        await log.beside("test", 1, [COLOURS])
+        assert await log.checkpoint(beside("test")) == 0
+        assert await names(log, beside(COLOURS.name)) == []
+        failed = [Parked(1, "no")]
+        assert await log.advance(beside("test"), 0, 2, colour("new").beside(), parked=failed)
+        assert await faults(log, [COLOURS]) == []
+    await log.discard("other")
+    assert await log.checkpoint(beside("test")) == 2
+    await log.discard()
+    assert await log.checkpoint(beside("test")) is None
+    assert (await names(log), await log.checkpoint("test")) == (["old"], 3)
+    assert await parked(log) == []
+
+
+async def test_tables_and_indexes_may_be_built_anew_again_and_again(log: EventLog) -> None:
+    await standing(log)
+    for n in range(4):
+        await log.beside("test", n, [COLOURS])
+        await log.take({}, {})
+        assert await log.switch("test", 0, 3, colour(f"new{n}").beside(), inline=False)
+        assert await names(log) == [f"new{n}"]
+        assert await faults(log, [COLOURS]) == []
+    await log.discard()
+    assert await faults(log, [COLOURS]) == []
+
+
+async def test_tables_that_a_new_version_does_not_have_are_gone(log: EventLog) -> None:
+    other = Table("quire_test_other", (Column("name"),), (Column("n", "integer"),))
+    await append(log, ("a", "created"))
+    await log.declare("test", 1, [COLOURS, other])
+    await log.beside("test", 2, [other])
+    await log.take({}, {})
+    assert await log.switch("test", 0, 1, Rows(), inline=False)
+    await log.discard("test")
+    assert await faults(log, [other]) == []
+
+
+async def test_many_rows_are_dropped_in_short_steps(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    await standing(log)
+    await log.beside("test", 1, [COLOURS])
+    rows = Rows()
+    for n in range(12_000):
+        rows.upsert(COLOURS.name, (f"n{n}",), (n, None))
+    assert await log.advance(beside("test"), 0, 3, rows.beside())
+    waiting = asyncio.create_task(log.discard("test"))
+    await asyncio.sleep(0)
+    while not waiting.done():
+        await append(log, ("d", "created"))
+    await waiting
+    assert await log.checkpoint(beside("test")) is None
+
+
+async def test_views_go_on_to_work_after_a_switch(log: EventLog) -> None:
+    views = Rows()
+    views.view("Thing", exists=True)
+    await log.declare("current", 1, Current.tables)
+    changes = [Change(one, None) for one in await append(log, ("a", "created"), ("b", "created"))]
+    for n in range(3):
+        await log.beside("current", n, Current.tables)
+        rows = Rows()
+        Current().project(changes, rows)
+        await log.take({}, {})
+        rows = rows.beside()
+        if not n:
+            rows.view("Thing", exists=True)
+        assert await log.switch("current", 0, 2, rows, inline=True)
+        assert await log.rows(('SELECT id FROM "thing" ORDER BY id', ())) == [[("a",), ("b",)]]
+        assert json.loads(await log.select("SELECT count(*) AS n FROM thing", [], ["thing"])) == [{"n": 2}]
+        await log.discard("current")
+
+
+async def parked(log: EventLog, name: str = "test") -> list[tuple[int, str]]:
+    query = f"SELECT position, error FROM quire_parked WHERE projection = '{name}' ORDER BY position"
+    return (await log.rows((query, ())))[0]
+
+
+async def test_events_are_parked_and_resolved_with_the_checkpoint_or_not_at_all(log: EventLog) -> None:
+    await standing(log)
+    assert await log.advance("test", 3, 5, Rows(), parked=[Parked(4, "no"), Parked(5, "never")])
+    assert not await log.advance("test", 3, 6, Rows(), parked=[Parked(6, "no")])
+    assert await parked(log) == [(4, "no"), (5, "never")]
+    with pytest.raises(AppendFailed):
+        await log.advance("test", 5, 5, colour("bad", None), resolved=[4])
+    assert not await log.advance("test", 5, 5, colour("stray"), resolved=[4, 6])
+    assert not await log.advance("test", 4, 5, colour("stray"), resolved=[4])
+    assert await parked(log) == [(4, "no"), (5, "never")]
+    assert await log.advance("test", 5, 5, colour("mended"), resolved=[4])
+    assert await log.advance("test", 5, 5, Rows(), parked=[Parked(5, "still not")])
+    assert (await names(log), await parked(log)) == (["mended", "old"], [(5, "still not")])
+
+
+async def test_what_is_parked_goes_with_its_tables(log: EventLog) -> None:
+    await standing(log)
+    await log.advance("test", 3, 4, Rows(), parked=[Parked(1, "by the old"), Parked(2, "by the old")])
+    await log.beside("test", 1, [COLOURS])
+    await log.advance(beside("test"), 0, 2, Rows(), parked=[Parked(2, "by the new")])
+    await log.take({}, {})
+    assert await log.switch("test", 2, 3, Rows(), inline=False)
+    assert (await parked(log), await parked(log, beside("test"))) == ([(2, "by the new")], [])
+    await log.discard()
+    assert await parked(log) == [(2, "by the new")]
+
+
+async def test_who_was_cancelled_while_taking_the_log_holds_up_nobody(log: EventLog) -> None:
+    await standing(log)
+    for _ in range(20):
+        task = asyncio.create_task(log.take({}, {}))
+        await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+            await log.release()
+        position = await log.checkpoint("test")
+        assert position is not None
+        assert await log.advance("test", position, position + 1, Rows())
 
 
 async def test_the_event_before(log: EventLog) -> None:

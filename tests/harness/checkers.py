@@ -17,10 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 from eventstore.event import Event
 from eventstore.log.base import EventLog, Hole, Span
 from eventstore.log.sqlite import SQLiteLog
+from eventstore.projection import Projection
 from harness import model
 from harness.model import History
 from harness.record import Attempt, Delivered, Followed, Frame, Record, Seen, Told, Write
 from harness.tally import TALLY, Tally
+from projections.engine import BUILT_IN
+from projections.replay import replay
 
 Check = TypeVar("Check", bound=Callable[..., Any])
 
@@ -363,8 +366,15 @@ def fold(events: Sequence[Event]) -> dict[tuple[str, str], int]:
 
 
 @guarantee("Replayable")
-async def replayable(log: EventLog, events: Sequence[Event]) -> None:
-    """`current` and its totals are what a fold of the log gives, and so is what follows behind."""
+async def replayable(
+    log: EventLog, events: Sequence[Event], projections: Sequence[Projection] = BUILT_IN
+) -> None:
+    """Every projection is what the log makes of it; and `current` what a fold makes that shares no code with it."""
+    for projection in projections:
+        found = await replay(log, projection)
+        assert found.same, found
+    if not any(one.name == "current" for one in projections):
+        return
     rows, totals = await log.rows(
         ("SELECT type, id, position FROM quire_current", ()),
         ("SELECT type, live, events FROM quire_total", ()),

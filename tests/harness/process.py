@@ -13,6 +13,8 @@ import aiohttp
 
 START_SECONDS_MAX = 20.0
 QUIRE = (sys.executable, "-c", "from eventstore.server.cli import main; main()")
+PAINTING = (sys.executable, "-P", str(Path(__file__).with_name("colours.py")))
+"""A server with a projection of the tests."""
 
 
 def free_port() -> int:
@@ -29,7 +31,7 @@ class Server:
         self.data = data
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command: tuple[str, ...] = QUIRE
+        self.command: tuple[str, ...] = (*QUIRE, "serve")
         self.options: tuple[str, ...] = ()
         """More options of `quire serve`."""
         self.environment: dict[str, str] = {}
@@ -46,7 +48,7 @@ class Server:
     async def launch(self) -> None:
         """Start it."""
         self.process = await asyncio.create_subprocess_exec(
-            *self.command, "serve", "--port", str(self.port), "--data", str(self.data), *self.options,
+            *self.command, "--port", str(self.port), "--data", str(self.data), *self.options,
             stderr=self.told, env={**os.environ, **self.environment},
         )  # fmt: skip
 

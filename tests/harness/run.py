@@ -111,7 +111,7 @@ class Run:
     def _server(self, broker: str, bug: str) -> Server:
         server = Server(self.data)
         self.nats_port = free_port()
-        server.command = (sys.executable, "-m", "harness.launcher")
+        server.command = (sys.executable, "-m", "harness.launcher", "serve")
         server.options = ("--nats", broker, "--nats-port", str(self.nats_port), "--log-format", "text")
         server.environment = {"PYTHONPATH": str(TESTS), "QUIRE_BUG": bug}
         return server

@@ -485,7 +485,7 @@ SCHEMA_TAMPERINGS = {
     "schema is 0": "PRAGMA user_version = 0",
     "views is complete": "UPDATE quire_checkpoint SET version = 9 WHERE name = 'views'",
     "current is complete": "DELETE FROM quire_checkpoint WHERE name = 'current'",
-    "row for stranger": "INSERT INTO quire_checkpoint VALUES ('stranger', 1, -1)",
+    "row for stranger": "INSERT INTO quire_checkpoint VALUES ('stranger', 1, -1, '[]')",
 }
 
 

@@ -89,14 +89,44 @@ WHERE e.type = 'Entity' AND e.data IS NOT NULL AND NOT EXISTS (
 )
 
 -- name: checkpoint
-SELECT version, position FROM quire_checkpoint WHERE name = $1
+SELECT version, position, tables FROM quire_checkpoint WHERE name = $1
+
+-- name: checkpoint_names
+SELECT name FROM quire_checkpoint ORDER BY name
 
 -- name: checkpoint_new
-INSERT INTO quire_checkpoint (name, version, position) VALUES ($1, $2, $3)
-ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position
+INSERT INTO quire_checkpoint (name, version, position, tables) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position, tables = excluded.tables
 
 -- name: checkpoint_move
 UPDATE quire_checkpoint SET position = $3 WHERE name = $1 AND position = $2
+
+-- name: checkpoint_drop
+DELETE FROM quire_checkpoint WHERE name = $1
+
+-- name: park
+INSERT INTO quire_parked (projection, position, error, at)
+SELECT $1, one.position, one.error, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+FROM unnest($2::bigint[], $3::text[]) AS one (position, error)
+ON CONFLICT (projection, position) DO UPDATE SET error = excluded.error, at = excluded.at
+
+-- name: unpark
+DELETE FROM quire_parked WHERE projection = $1 AND position = ANY ($2::bigint[])
+
+-- name: parked_clear
+DELETE FROM quire_parked WHERE projection = $1
+
+-- name: parked_move
+UPDATE quire_parked SET projection = $2 WHERE projection = $1
+
+-- name: relations
+-- of a table ($1): it, the view and the table of its steps, and the indexes of these; in the order of their making
+SELECT c.relname::text, c.relkind::text FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+WHERE c.relnamespace = current_schema()::regnamespace AND (
+    c.oid IN (to_regclass($1::text), to_regclass($1::text || '_step'))
+    OR i.indrelid IN (to_regclass($1::text), to_regclass($1::text || '_step'))
+)
+ORDER BY c.oid
 
 -- name: views_there
 -- those of the views that are there
@@ -116,11 +146,11 @@ FROM quire_event AS e
 WHERE e.type = '{type}'
 
 -- name: views_over
--- the views that read the table $1, and their definitions; without the view $2
+-- the views of types that read the tables $1, and their definitions
 SELECT DISTINCT v.relname::text, pg_get_viewdef(v.oid)
 FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid JOIN pg_class AS v ON v.oid = r.ev_class
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regclass($1::text) AND v.relkind = 'v'
-    AND v.relname <> $2::text
+WHERE d.classid = 'pg_rewrite'::regclass AND v.relkind = 'v' AND v.relname NOT LIKE 'quire\_%'
+    AND d.refobjid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)
 
 -- name: version
 SELECT version FROM quire_schema

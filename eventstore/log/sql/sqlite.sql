@@ -75,14 +75,46 @@ WHERE e.type = 'Entity' AND e.data IS NOT NULL AND NOT EXISTS (
 )
 
 -- name: checkpoint
-SELECT version, position FROM quire_checkpoint WHERE name = ?1
+SELECT version, position, tables FROM quire_checkpoint WHERE name = ?1
+
+-- name: checkpoint_names
+SELECT name FROM quire_checkpoint ORDER BY name
 
 -- name: checkpoint_new
-INSERT INTO quire_checkpoint (name, version, position) VALUES (?1, ?2, ?3)
-ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position
+INSERT INTO quire_checkpoint (name, version, position, tables) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position, tables = excluded.tables
 
 -- name: checkpoint_move
 UPDATE quire_checkpoint SET position = ?3 WHERE name = ?1 AND position = ?2
+
+-- name: checkpoint_drop
+DELETE FROM quire_checkpoint WHERE name = ?1
+
+-- name: park
+INSERT INTO quire_parked (projection, position, error, at) VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (projection, position) DO UPDATE SET error = excluded.error, at = excluded.at
+
+-- name: unpark
+DELETE FROM quire_parked WHERE projection = ?1 AND position = ?2
+
+-- name: parked_clear
+DELETE FROM quire_parked WHERE projection = ?1
+
+-- name: parked_move
+UPDATE quire_parked SET projection = ?2 WHERE projection = ?1
+
+-- name: table_there
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1
+
+-- name: index_there
+SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1
+
+-- name: key_columns
+SELECT name FROM pragma_table_info(?1) WHERE pk ORDER BY pk
+
+-- name: objects_of
+-- the tables in the JSON array ?1, and their indexes
+SELECT type || ' ' || name FROM sqlite_schema WHERE tbl_name IN (SELECT value FROM json_each(?1))
 
 -- name: view
 CREATE VIEW "{view}" AS

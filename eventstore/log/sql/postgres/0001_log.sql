@@ -33,5 +33,14 @@ CREATE INDEX quire_event_type ON quire_event (type, position);
 CREATE TABLE quire_checkpoint (
     name     text COLLATE "C" PRIMARY KEY,
     version  integer NOT NULL,
-    position bigint NOT NULL
+    position bigint NOT NULL,
+    tables   text NOT NULL DEFAULT '[]'
+);
+
+CREATE TABLE quire_parked (
+    projection text COLLATE "C" NOT NULL,
+    position   bigint NOT NULL,
+    error      text NOT NULL,
+    at         text NOT NULL,
+    PRIMARY KEY (projection, position)
 );
