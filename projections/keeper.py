@@ -26,9 +26,10 @@ class Keeper:
         self._projection = projection
 
     async def checkpoint(self) -> Position:
-        """Up to where the tables are."""
+        """Up to where the tables are. Raises Conflict when they are gone: somebody else began or ended building them."""
         position = await self._log.checkpoint(self.name)
-        assert position is not None, f"{self.name} was declared"
+        if position is None:
+            raise Conflict(f"the tables of {self.name} are gone: somebody else built them anew")
         return position
 
     async def handle(self, after: Position, events: Sequence[Event]) -> Position:
