@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventstore.errors import QuireError
+from eventstore.errors import Conflict, QuireError
 from eventstore.event import Event, Position
 from eventstore.follower import Stuck
 from eventstore.log.base import EventLog
