@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.batch import admit, served
 from eventstore.command import Accepted, Command
+from eventstore.decide import Previous
 from eventstore.errors import Gone, NotFound, NotYet
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
@@ -74,7 +75,7 @@ class Store:
         kind = served(self.registry, command.type)
         return self._writer.submit(_checked(command, kind) if command.document is not None else command)
 
-    async def read(self, type: str, id: str) -> Event:
+    async def read(self, type: str, id: str) -> Previous:
         """The current version of a resource. Raises NotFound, or Gone when it was deleted."""
         event = await self.log.last(type, id)
         if event is None:

@@ -26,10 +26,10 @@ class Keeper:
         self._projection = projection
 
     async def checkpoint(self) -> Position:
-        """Up to where the tables are. Raises Conflict when they are gone."""
+        """Up to where the tables are. Raises Conflict when they are gone: somebody else began or ended building them."""
         position = await self._log.checkpoint(self.name)
         if position is None:
-            raise Conflict(f"the tables of {self.name} are gone: somebody else makes them anew")
+            raise Conflict(f"the tables of {self.name} are gone: somebody else built them anew")
         return position
 
     async def handle(self, after: Position, events: Sequence[Event]) -> Position:

@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from eventstore.event import Position
-from eventstore.log.base import EventLog, Query
+from eventstore.log.base import FEW_ROWS, EventLog, Query
 from eventstore.log.sql import queries
 
 PAGE_DEFAULT = 100
@@ -45,8 +45,9 @@ async def page(log: EventLog, query: PageQuery) -> Page:
     asked: Query = (sql["page"], (query.type, query.after, query.count + 1))
     started = time.perf_counter()
     rows, totals, tip = await log.rows(
-        asked, (sql["totals"], (query.type,)), (sql["tip"], ()), bytes_max=PAGE_BYTES_MAX
-    )
+        asked, (sql["totals"], (query.type,)), (sql["tip"], ()),
+        bytes_max=PAGE_BYTES_MAX, few=query.count < FEW_ROWS,
+    )  # fmt: skip
     seconds = time.perf_counter() - started
     more = len(rows) > query.count or sum(len(row[1]) for row in rows) >= PAGE_BYTES_MAX
     rows = rows[: query.count]
@@ -64,5 +65,6 @@ async def page(log: EventLog, query: PageQuery) -> Page:
 async def totals(log: EventLog, type: str | None) -> tuple[int, int]:
     """How many live resources of a type, or of all, there are, and how many events there were."""
     sql = _SQL[log.dialect]
-    (rows,) = await log.rows((sql["totals"], (type,)) if type is not None else (sql["totals_of_all"], ()))
+    asked: Query = (sql["totals"], (type,)) if type is not None else (sql["totals_of_all"], ())
+    (rows,) = await log.rows(asked, few=True)
     return (rows[0][0], rows[0][1]) if rows else (0, 0)

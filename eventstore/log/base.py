@@ -18,6 +18,7 @@ from eventstore.decide import Previous
 from eventstore.event import Event, Position, Tip
 from eventstore.projection import Parked, Rows, Table
 
+FEW_ROWS = 128
 KEPT_INLINE: Position = -1
 """The checkpoint of a projection whose tables the write transaction keeps: always at the tip."""
 
@@ -135,8 +136,8 @@ class EventLog(Protocol):
         """The end of the log."""
         ...
 
-    async def last(self, type: str, id: str) -> Event | None:
-        """The last event of a resource."""
+    async def last(self, type: str, id: str) -> Previous | None:
+        """The last event of a resource, as far as readers need it."""
         ...
 
     async def at(self, position: Position) -> Event | None:
@@ -165,10 +166,13 @@ class EventLog(Protocol):
         """The positions that no event has, because an epoch was begun after them; oldest first."""
         ...
 
-    async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
+    async def rows(
+        self, *queries: Query, bytes_max: int | None = None, few: bool = False
+    ) -> list[list[tuple[Any, ...]]]:
         """Run the read side's queries on one snapshot, in a short transaction; the rows of each.
 
-        With `bytes_max` the rows of a query end soon after their bytes values reach it.
+        With `bytes_max` the rows of a query end soon after their bytes values reach it. `few` says that there are at
+        most FEW_ROWS, each found by a key: a backend may then answer them sooner.
         """
         ...
 

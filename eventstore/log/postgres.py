@@ -309,9 +309,9 @@ class PostgresLog:
         found = await self._read(lambda connection: connection.fetchrow(run.SQL["tip"]))
         return Tip(*found) if found is not None else Tip(0, "", self.genesis)
 
-    async def last(self, type: str, id: str) -> Event | None:
+    async def last(self, type: str, id: str) -> Previous | None:
         found = await self._read(lambda connection: connection.fetchrow(run.SQL["last"], type, id))
-        return Event(*found) if found is not None else None
+        return Previous(*found) if found is not None else None
 
     async def at(self, position: Position) -> Event | None:
         if position > run.POSITION_MAX:
@@ -346,7 +346,9 @@ class PostgresLog:
         (found,) = await self.rows((run.SQL["holes"], (EPOCH_TYPE,)))
         return [Hole(*row) for row in found]
 
-    async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
+    async def rows(
+        self, *queries: Query, bytes_max: int | None = None, few: bool = False
+    ) -> list[list[tuple[Any, ...]]]:
         return await self._read(lambda connection: run.fetch(connection, queries, bytes_max))
 
     async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> bytes:

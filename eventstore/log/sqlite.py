@@ -20,7 +20,17 @@ from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_schema
 from eventstore.log import sqlite_tables as run_tables
-from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
+from eventstore.log.base import (
+    FEW_ROWS,
+    AppendFailed,
+    Hole,
+    Identity,
+    Pressure,
+    Query,
+    Snapshot,
+    Span,
+    new_identity,
+)
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.log.sqlworker import SqlWorkers
@@ -34,6 +44,9 @@ ROW_BYTES = 512
 """About what a row of a projection adds to the write-ahead log."""
 WAL_BYTES_MAX = 1024 * 1024 * 1024
 PINNED_SECONDS = 1.0
+HERE_BYTES_MAX = 1024 * 1024
+HERE_SECONDS_MAX = 0.005
+COUNTED_HERE_MAX = 1000
 
 _log = logging.getLogger("quire.log")
 
@@ -242,15 +255,15 @@ class SQLiteLog:
             self._pinned_until = now + PINNED_SECONDS
         return {"bytes": self._wal_bytes, "processes": self._pinned_by}
 
-    # Reading: by key on the event loop (2 us warm), all else on the readers' threads.
+    # Reading: by key, and a few rows, on the event loop (2 us a row, warm); all else on the readers' threads.
 
     async def tip(self) -> Tip:
         found = self._read_here(run.SQL["tip"])
         return Tip(*found[0]) if found else Tip(0, "", self.genesis)
 
-    async def last(self, type: str, id: str) -> Event | None:
+    async def last(self, type: str, id: str) -> Previous | None:
         found = self._read_here(run.SQL["last"], (type, id))
-        return Event(*found[0]) if found else None
+        return Previous(*found[0]) if found else None
 
     async def at(self, position: Position) -> Event | None:
         if position >= 2**63:
@@ -265,11 +278,16 @@ class SQLiteLog:
     async def events(self, span: Span) -> list[Event]:
         where, parameters = run.conditions(span)
         sql = run.SQL["events"].format(where=where, order="DESC" if span.newest_first else "ASC")
-        (found,) = await self.rows((sql, (*parameters, span.limit)), bytes_max=span.bytes_max)
+        asked = (sql, (*parameters, span.limit))
+        (found,) = await self.rows(asked, bytes_max=span.bytes_max, few=span.limit <= FEW_ROWS)
         return [Event(*row) for row in found]
 
     async def count(self, span: Span) -> int:
         where, parameters = run.conditions(span)
+        if span.id is not None:
+            some = self._read_here(run.SQL["count_some"].format(where=where), (*parameters, COUNTED_HERE_MAX))
+            if some[0][0] < COUNTED_HERE_MAX:
+                return int(some[0][0])
         (found,) = await self.rows((run.SQL["count"].format(where=where), parameters))
         return int(found[0][0])
 
@@ -288,7 +306,11 @@ class SQLiteLog:
         (found,) = await self.rows((run.SQL["holes"], (EPOCH_TYPE,)))
         return [Hole(*row) for row in found]
 
-    async def rows(self, *queries: Query, bytes_max: int | None = None) -> list[list[tuple[Any, ...]]]:
+    async def rows(
+        self, *queries: Query, bytes_max: int | None = None, few: bool = False
+    ) -> list[list[tuple[Any, ...]]]:
+        if few and (found := self._rows_here(queries)) is not None:
+            return found
         async with self._reader() as connection:
             return await self._call(connection, run.fetch, queries, bytes_max)
 
@@ -307,6 +329,13 @@ class SQLiteLog:
             raise Unavailable("the log is closed")
         with _database_errors():
             return self._here.execute(sql, parameters).fetchall()
+
+    def _rows_here(self, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]] | None:
+        """The rows, when they are not too many bytes and come quickly enough not to hold up everybody else."""
+        if self._here is None:
+            raise Unavailable("the log is closed")
+        with _database_errors():
+            return run.fetch_soon(self._here, queries, HERE_BYTES_MAX, HERE_SECONDS_MAX)
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[aiosqlite.Connection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -121,15 +122,41 @@ def fetch(
         rollback(connection)
 
 
+def fetch_soon(
+    connection: sqlite3.Connection, queries: Sequence[Query], bytes_max: int, seconds_max: float
+) -> list[list[tuple[Any, ...]]] | None:
+    """All rows of the queries; None as soon as they took too long, or when they are too many bytes."""
+    end = perf_counter() + seconds_max
+    answer: list[list[tuple[Any, ...]]] = []
+    connection.execute("BEGIN")
+    try:
+        for sql, parameters in queries:
+            rows = []
+            for row in connection.execute(sql, parameters):
+                rows.append(row)
+                if perf_counter() > end:
+                    return None
+            if _weight(rows) > bytes_max:
+                return None
+            answer.append(rows)
+        return answer
+    finally:
+        rollback(connection)
+
+
 def _until(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
     """The rows until their bytes values reach the limit, a few more perhaps."""
     rows: list[tuple[Any, ...]] = []
     size = 0
     while size < bytes_max and (some := cursor.fetchmany(ROWS_AT_ONCE)):
         rows += some
-        size += sum(len(value) for row in some for value in row if type(value) is bytes)
+        size += _weight(some)
     cursor.close()
     return rows
+
+
+def _weight(rows: Iterable[tuple[Any, ...]]) -> int:
+    return sum(len(value) for row in rows for value in row if type(value) is bytes)
 
 
 def checkpoint(connection: sqlite3.Connection, mode: str) -> int:

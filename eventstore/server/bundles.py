@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -16,13 +17,21 @@ from eventstore.server.outcomes import outcome
 from projections.history import HistoryPage
 from projections.query import Page
 
+_PLAIN = re.compile(r"[\w.~/:,$-]*", re.ASCII)
+
 STATUS_OF = {"created": "201", "updated": "200", "deleted": "204"}
 
 
 def link(relation: str, url: str, parameters: Mapping[str, str | int]) -> dict[str, str]:
     """One Bundle.link."""
-    text = urlencode(parameters, safe="/:,$")
+    text = "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in parameters.items()])
     return {"relation": relation, "url": f"{url}?{text}" if text else url}
+
+
+def _quoted(value: str | int) -> str:
+    """As it stands in a query."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else quote_plus(text, safe="/:,$")
 
 
 def searchset(

@@ -8,6 +8,7 @@ from uuid_utils import uuid7
 
 from eventstore.body import Document, exact, read, write
 from eventstore.command import Accepted, Command, Method, Patch
+from eventstore.decide import Previous
 from eventstore.errors import Invalid, Issue, Malformed, NotAllowed, NotSupported
 from eventstore.event import Event
 from eventstore.server.call import Answer, Call, answer, ignored_header
@@ -82,7 +83,7 @@ async def _read(call: Call) -> Answer:
     return _stored(call, await call.store.read(call.route.type, call.route.id))
 
 
-def _stored(call: Call, event: Event) -> Answer:
+def _stored(call: Call, event: Event | Previous) -> Answer:
     etag = f'W/"{event.position}"'
     headers = {"ETag": etag, "Last-Modified": http_date(event.at)}
     if call.query:

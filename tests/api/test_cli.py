@@ -524,7 +524,7 @@ async def test_status_shows_what_is_there(directory: Path) -> None:
     last = (await read_log(directory))[-1]
     told = quire("status", "--data", directory, "--json").json
     assert told["directory"] == str(directory)
-    assert (told["fhirVersion"], told["schema"]) == ("4.0.1", 1)
+    assert (told["fhirVersion"], told["schema"]) == ("4.0.1", 2)
     assert (told["tip"], told["lastEvent"]) == (f"101:{last.hash.hex()}", last.at)
     assert told["types"] == [
         {"type": "Entity", "live": 1, "events": 1},

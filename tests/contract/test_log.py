@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from eventstore.decide import Previous
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import Event, Header, Tip, seal
 from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog, Span
@@ -64,7 +65,8 @@ async def test_what_is_appended_is_read_back_to_the_byte(log: EventLog) -> None:
     events = await append(log, ("a", "created"), ("b", "created"), ("a", "deleted"))
     assert await log.events(Span()) == events
     assert await log.at(2) == events[1]
-    assert await log.last("Thing", "a") == events[2]
+    assert await log.last("Thing", "a") == Previous(3, "deleted", events[2].at, None)
+    assert await log.last("Thing", "b") == Previous(2, "created", events[1].at, events[1].data)
     assert await log.tip() == Tip(3, events[2].at, events[2].hash)
 
 
@@ -81,6 +83,30 @@ async def test_spans(log: EventLog) -> None:
     assert await positions(type="Other") == [4]
     assert await log.count(Span(type="Thing", id="a")) == 2
     assert await log.count(Span(after=1, limit=1)) == 3
+
+
+async def test_few_rows_and_many_are_the_same_rows(log: EventLog) -> None:
+    events = await append(log, *(("a", "updated") for _ in range(1500)))
+    assert await log.events(Span(limit=5)) == events[:5]
+    assert await log.events(Span(type="Thing", id="a", newest_first=True, limit=100)) == events[:-101:-1]
+    assert await log.events(Span(after=3, limit=2000)) == events[3:]
+    assert await log.count(Span(type="Thing", id="a")) == 1500
+    assert await log.count(Span(type="Thing", id="a", after=1490)) == 10
+
+
+async def test_few_rows_may_be_large(log: EventLog) -> None:
+    snapshot = await log.take({}, {})
+    tip, events = snapshot.tip, []
+    for _ in range(3):
+        header = Header(
+            tip.position + 1, "Thing", "a", "updated", "2026-01-01T00:00:00.000Z", 1, 0, "PUT", "Thing/a"
+        )
+        made = seal(header, b"x" * 600_000, b"{}", b"s" * 16, tip.hash)
+        tip = Tip(made.position, made.at, made.hash)
+        events.append(made)
+    await log.append(events, Rows())
+    assert await log.events(Span(limit=10)) == events
+    assert await log.events(Span(limit=1)) == events[:1]
 
 
 async def test_a_snapshot_gives_the_last_event_of_each_key_and_bodies_where_asked(log: EventLog) -> None:

@@ -47,8 +47,7 @@ INSERT INTO quire_event (
 SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1
 
 -- name: last
-SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
-FROM quire_event WHERE type = $1 AND id = $2 ORDER BY position DESC LIMIT 1
+SELECT position, action, at, data FROM quire_event WHERE type = $1 AND id = $2 ORDER BY position DESC LIMIT 1
 
 -- name: at
 SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash

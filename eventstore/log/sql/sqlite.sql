@@ -42,7 +42,7 @@ INSERT INTO quire_event (
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: last
-SELECT position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
+SELECT position, action, at, data
 FROM quire_event WHERE type = ?1 AND id = ?2 ORDER BY position DESC LIMIT 1
 
 -- name: at
@@ -56,6 +56,10 @@ FROM quire_event WHERE {where} ORDER BY position {order} LIMIT ?
 
 -- name: count
 SELECT count(*) FROM quire_event WHERE {where}
+
+-- name: count_some
+-- the same, up to a limit
+SELECT count(*) FROM (SELECT 1 FROM quire_event WHERE {where} LIMIT ?)
 
 -- name: time_at
 -- the time of the last event at or before a position
