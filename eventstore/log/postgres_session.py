@@ -90,7 +90,7 @@ async def pool(url: str, size: int, *, patient: bool) -> Any:
     seconds = CHECK_SECONDS_MAX if patient else STATEMENT_SECONDS_MAX
     return await asyncpg.create_pool(
         url,
-        min_size=1,
+        min_size=0,
         max_size=size,
         timeout=CONNECT_SECONDS_MAX,
         command_timeout=seconds + 1,

@@ -31,7 +31,7 @@ STATUS: dict[type[QuireError], int] = {
 
 def status(error: QuireError) -> int:
     """The HTTP status of a refusal."""
-    return STATUS.get(type(error), 500)
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def headers(error: QuireError) -> dict[str, str]:

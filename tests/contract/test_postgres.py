@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import pytest
 from harness import checkers, postgres
+from harness.client import Client
 from harness.lossy import Lossy, lossy
 
 from eventstore.body import read
@@ -22,8 +24,8 @@ from eventstore.log import postgres as backend_of_log
 from eventstore.log.opening import Place, open_log, shown
 from eventstore.log.postgres import PostgresLog
 from eventstore.projection import Rows
-from eventstore.server.app import open_store
-from eventstore.server.settings import Settings
+from eventstore.server.app import open_store, serving
+from eventstore.server.settings import NatsSettings, Settings
 from eventstore.store import Store
 from projections.current import TOTAL
 from projections.query import totals
@@ -142,6 +144,24 @@ async def test_an_outcome_that_cannot_be_found_out_is_told_in_time(
             await store.submit(put("a"))
         proxy.refusing = False
         assert (await store.submit(put("b"))).position == 3
+
+
+async def test_while_the_database_is_away_requests_get_503_and_then_go_on(proxy: Lossy, place: Place) -> None:
+    settings = Settings(port=0, data=place.data, db=proxy.url, nats=NatsSettings("off"))
+    async with serving(settings) as url, aiohttp.ClientSession() as session:
+        client = Client(session, url)
+        await client.define()
+        proxy.refusing = True
+        await end_sessions(place.db)
+        for reply in (
+            await client.put("/UserSetting/a", {"n": 1}),
+            await client.get("/UserSetting/a"),
+            await client.get("/UserSetting"),
+            await client.get("/ready"),
+        ):
+            assert reply.status == 503, reply.data
+        proxy.refusing = False
+        assert (await client.put("/UserSetting/a", {"n": 1})).status == 201
 
 
 async def test_sessions_that_are_ended_are_made_anew(settings: Settings) -> None:
