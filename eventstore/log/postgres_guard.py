@@ -48,6 +48,7 @@ FUNCTIONS = frozenset(
         "extract",
         "first_value",
         "floor",
+        "generate_series",
         "greatest",
         "initcap",
         "jsonb_agg",

@@ -46,6 +46,7 @@ def settings(statement_seconds: float = STATEMENT_SECONDS_MAX) -> dict[str, str]
     return {
         "application_name": "quire",
         "timezone": "UTC",
+        "standard_conforming_strings": "on",
         "jit": "off",
         "statement_timeout": _milliseconds(statement_seconds),
         "lock_timeout": _milliseconds(LOCK_SECONDS_MAX),
