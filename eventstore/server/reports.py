@@ -103,6 +103,19 @@ class Server(msgspec.Struct, frozen=True):
     """Why it is not ready."""
 
 
+class Published(msgspec.Struct, frozen=True, rename="camel"):
+    """How the publisher of the server stands."""
+
+    state: str
+    stream: str
+    generation: int
+    position: int
+    lag_events: int
+    output: str = ""
+    """Why it does not publish."""
+    remedy: str = ""
+
+
 class ParkedEvent(msgspec.Struct, frozen=True):
     """An event that a projection went on without."""
 
@@ -146,6 +159,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     file_bytes: int
     wal_bytes: int
     server: Server | None
+    publisher: Published | None
+    """None when no server runs, or it publishes nowhere."""
     types: list[Totals]
     projections: list[Built]
 
@@ -168,6 +183,7 @@ async def status(log: EventLog, place: Place) -> Status:
         file_bytes=size[0][0],
         wal_bytes=0 if place.db else _size(place.data / "log.db-wal"),
         server=server,
+        publisher=ready.publisher,
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
         projections=[await _built(log, ready, *row) for row in checkpoints],
     )
@@ -212,6 +228,7 @@ class _Readiness(msgspec.Struct):
     output: str = ""
     projections: list[Standing] = []
     rebuilds: dict[str, int] = {}
+    publisher: Published | None = None
 
 
 def _server(data: Path) -> tuple[Server | None, _Readiness]:
@@ -252,6 +269,8 @@ def status_text(found: Status) -> str:
         f"files        log {_bytes(found.file_bytes)}, write-ahead log {_bytes(found.wal_bytes)}",
         f"server       {_server_text(found.server)}",
     ]
+    if found.publisher is not None:
+        lines += _publisher_lines(found.publisher)
     for one in found.projections:
         lines += _projection_lines(one)
     width = max((len(one.type) for one in found.types), default=0)
@@ -260,6 +279,14 @@ def status_text(found: Status) -> str:
         for one in found.types
     ]
     return "\n".join(lines)
+
+
+def _publisher_lines(one: Published) -> list[str]:
+    behind = f"{one.lag_events:,} events behind" if one.lag_events else "at the tip"
+    lines = [
+        f"stream       {one.stream}, generation {one.generation}, {one.state} at position {one.position:,}, {behind}"
+    ]
+    return lines + [f"             {text}" for text in (one.output, one.remedy) if text]
 
 
 def _projection_lines(one: Built) -> list[str]:
