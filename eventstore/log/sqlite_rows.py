@@ -25,10 +25,12 @@ class RowWriter:
     def learn(self, tables: Iterable[Table]) -> None:
         """Prepare the statements of these tables."""
         for table in tables:
+            if table.summed:
+                self._add[table.name] = _insert(table, "{0} = {0} + excluded.{0}")
+                continue
             keys = " AND ".join(f"{column.name} = ?" for column in table.key)
             self._delete[table.name] = f"DELETE FROM {table.name} WHERE {keys}"
             self._upsert[table.name] = _insert(table, "{0} = excluded.{0}")
-            self._add[table.name] = _insert(table, "{0} = {0} + excluded.{0}")
 
     def write(self, connection: sqlite3.Connection, rows: Rows) -> None:
         """Write the rows, inside the transaction that is open."""

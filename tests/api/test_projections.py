@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from harness.checkers import replayable
 from harness.client import Client
 from harness.colours import Colours
 
 from eventstore.errors import Forbidden
-from eventstore.log.sqlite import SQLiteLog
+from eventstore.log.opening import open_log
 from eventstore.projection import Change, Rows
 from eventstore.server.app import serving
 from eventstore.server.projecting import refuse_strangers
@@ -71,10 +72,7 @@ class Halting(Colours):
     """The same rows in tables of its own names."""
 
     name = "halting"
-    tables = tuple(
-        type(table)(f"{table.name}_halting", table.key, table.columns, table.indexes)
-        for table in Colours.tables
-    )
+    tables = tuple(msgspec.structs.replace(table, name=f"{table.name}_halting") for table in Colours.tables)
 
     def project(self, changes: Any, rows: Rows) -> None:
         own = Rows()
@@ -122,7 +120,7 @@ async def test_rebuilds_all_or_some_and_tells_how_far(painted: Painted, settings
         "seconds": last["built"]["seconds"],
     }
     assert len([one for one in await painted.lines("?projection=views,current") if "built" in one]) == 2
-    log = await SQLiteLog.open(settings.data, write=False)
+    log = await open_log(settings.place, write=False)
     await replayable(log, [], [painted.parking, painted.halting, BUILT_IN[1]])
     await log.close()
 
