@@ -133,6 +133,17 @@ class Built(msgspec.Struct, frozen=True, rename="camel"):
     """The first of them."""
 
 
+class Published(msgspec.Struct, frozen=True, rename="camel"):
+    """How the stream stands, as the server says."""
+
+    state: str
+    position: int
+    lag_events: int
+    lag_seconds: float
+    output: str = ""
+    """Why nothing is published."""
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     """What `quire status` found."""
 
@@ -148,6 +159,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     server: Server | None
     types: list[Totals]
     projections: list[Built]
+    publisher: Published | None
+    """Nothing when no server runs, or it publishes nowhere."""
 
 
 async def status(log: EventLog, place: Place) -> Status:
@@ -170,6 +183,7 @@ async def status(log: EventLog, place: Place) -> Status:
         server=server,
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
         projections=[await _built(log, ready, *row) for row in checkpoints],
+        publisher=ready.publisher,
     )
 
 
@@ -212,6 +226,7 @@ class _Readiness(msgspec.Struct):
     output: str = ""
     projections: list[Standing] = []
     rebuilds: dict[str, int] = {}
+    publisher: Published | None = None
 
 
 def _server(data: Path) -> tuple[Server | None, _Readiness]:
@@ -252,6 +267,9 @@ def status_text(found: Status) -> str:
         f"files        log {_bytes(found.file_bytes)}, write-ahead log {_bytes(found.wal_bytes)}",
         f"server       {_server_text(found.server)}",
     ]
+    if (stream := found.publisher) is not None:
+        why = f": {stream.output}" if stream.output else ""
+        lines.append(f"stream       {stream.state} at position {stream.position:,}, {_behind(stream)}{why}")
     for one in found.projections:
         lines += _projection_lines(one)
     width = max((len(one.type) for one in found.types), default=0)
@@ -262,11 +280,16 @@ def status_text(found: Status) -> str:
     return "\n".join(lines)
 
 
+def _behind(one: Built | Published) -> str:
+    if not one.lag_events:
+        return "at the tip"
+    return f"{one.lag_events:,} events and {one.lag_seconds:,.0f} s behind"
+
+
 def _projection_lines(one: Built) -> list[str]:
     kept = "kept with every write"
     if not one.kept_inline:
-        behind = f"{one.lag_events:,} events and {one.lag_seconds:,.0f} s behind"
-        kept = f"{one.state} at position {one.position:,}, {behind if one.lag_events else 'at the tip'}"
+        kept = f"{one.state} at position {one.position:,}, {_behind(one)}"
     lines = [f"projection   {one.name}, version {one.version}, {kept}"]
     if one.rebuilt_to is not None:
         lines.append(f"             is being built anew, and is at position {one.rebuilt_to:,}")

@@ -13,14 +13,15 @@ from harness.client import Client
 from harness.colours import Colours
 
 from eventstore.server.app import serving
-from eventstore.server.settings import Settings
+from eventstore.server.settings import NatsSettings, Settings
 from projections.engine import BUILT_IN
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 METRIC = re.compile(r"\b((?:quire|process)_[a-z_]+)\b")
 
 
-async def test_every_metric_that_is_watched_is_there(settings: Settings) -> None:
+async def test_every_metric_that_is_watched_is_there(tmp_path: Path) -> None:
+    settings = Settings(port=0, data=tmp_path / "data", nats=NatsSettings("embedded", port=0))
     async with serving(settings, [*BUILT_IN, Colours()]) as url, aiohttp.ClientSession() as session:
         client = Client(session, url)
         await client.define()
