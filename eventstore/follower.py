@@ -112,20 +112,12 @@ class Follower:
             self._task = None
         self.state = "stopped"
 
-    async def catch_up(self) -> None:
-        """Hand on everything there is now."""
-        while events := await self._log.events(
-            Span(self.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
-        ):
-            self.position = await self._handle(self.position, events)
-            self.tell("following")
-
     async def _run(self) -> None:
         pause, failed_at = BACK_OFF_SECONDS_MIN, -1
         while True:
             try:
                 self.position = await self._checkpoint()
-                await self.catch_up()
+                await self._catch_up()
                 self.tell("following")
                 await self._reached(self.position + 1)
             except Stuck as stuck:
@@ -140,6 +132,14 @@ class Follower:
             )
             failed_at = self.position
             await asyncio.sleep(pause)
+
+    async def _catch_up(self) -> None:
+        """Hand on everything there is now."""
+        while events := await self._log.events(
+            Span(self.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
+        ):
+            self.position = await self._handle(self.position, events)
+            self.tell("following")
 
     def wait(self, error: Exception) -> None:
         """Note what is in the way for now."""

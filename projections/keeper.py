@@ -71,7 +71,7 @@ class Keeper:
 
     @property
     def _parks(self) -> bool:
-        return self._projection.on_error == "park"
+        return self._projection.on_error == "park" and self._projection.lifecycle == "async"
 
     async def _room(self) -> int:
         """How many more events may be parked."""

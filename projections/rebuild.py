@@ -79,15 +79,14 @@ class _Building(Keeper):
 
     async def fill(self, progress: Progress) -> None:
         """Handle what there is, chunk by chunk, until little is left; there is always something while writes go on."""
-        left = REBUILD_CHUNK_EVENTS
-        while left > SWITCH_EVENTS_MAX // 2:
+        while True:
             span = Span(self.position, limit=REBUILD_CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
-            events = await self._log.events(span)
-            if events:
+            if events := await self._log.events(span):
                 self.position = await self.handle(self.position, events)
             tip = (await self._log.tip()).position
             progress(self.position, max(self.position, tip))
-            left = tip - self.position
+            if tip - self.position <= SWITCH_EVENTS_MAX // 2:
+                return
 
     async def _advance(
         self, after: Position, until: Position, rows: Rows, parked: Sequence[Parked]

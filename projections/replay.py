@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -133,16 +134,15 @@ def _view_names(type: str) -> tuple[str, str]:
 async def _standing(log: EventLog, projection: Projection, query: Query) -> _Standing:
     sql = _SQL[log.dialect]
     name = projection.name
-    found, parked, rows = await log.rows(
-        (sql["standing"], (name,)), (sql["parked"], (name, PARKED_EVENTS_MAX)), query
-    )
+    asked = [(sql["parked"], (name, PARKED_EVENTS_MAX))] if projection.lifecycle == "async" else []
+    found, rows, *parked = await log.rows((sql["standing"], (name,)), query, *asked)
     if not found or found[0][0] != projection.version:
         raise Conflict(
             f"the tables of {name} are not of version {projection.version}; `quire rebuild {name}` makes them"
         )
     _, position, tip = found[0]
     at = tip if position == KEPT_INLINE else position
-    return _Standing(at, frozenset(one[0] for one in parked), rows)
+    return _Standing(at, frozenset(one[0] for one in chain(*parked)), rows)
 
 
 def _page(log: EventLog, table: Table, after: RowKey | None) -> Query:

@@ -22,7 +22,11 @@ PANELS: list[tuple[str, str, str, str]] = [
     ("Write-ahead log held back", "bytes", "quire_wal_bytes", "bytes"),
     ("Clients of the feed", "none", "quire_feed_clients", "clients"),
     ("Events not in the stream yet", "none", "quire_publisher_lag_events", "events"),
+    ("Stream behind the log", "s", "quire_publisher_lag_seconds", "stream"),
     ("State of the publisher", "none", "quire_publisher_state == 1", "{{state}}"),
+    ("Projections behind the log", "s", "quire_projection_lag_seconds", "{{projection}}"),
+    ("Events not in a projection yet", "none", "quire_projection_lag_events", "{{projection}}"),
+    ("Parked events", "none", "quire_projection_parked_events", "{{projection}}"),
     ("Memory", "bytes", "process_resident_memory_bytes", "resident"),
 ]  # fmt: skip
 

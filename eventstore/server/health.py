@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventstore.follower import Lag, lag
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -37,17 +38,20 @@ class Health:
         told["projections"] = await self._engine.standings(now())
         told["rebuilds"] = self._engine.building
         if self._stream is not None:
-            told["publisher"] = _publisher(await self._stream.status())
+            status = await self._stream.status()
+            behind = await lag(self._store.log, status.position, now())
+            told["publisher"] = _publisher(status, behind)
         return answer(told, 503 if problem else 200, fhir=False)
 
 
-def _publisher(status: Status) -> dict[str, Any]:
+def _publisher(status: Status, behind: Lag) -> dict[str, Any]:
     told: dict[str, Any] = {
         "state": status.state,
         "stream": status.stream,
         "generation": status.generation,
         "position": status.position,
-        "lagEvents": status.lag_events,
+        "lagEvents": behind.events,
+        "lagSeconds": round(behind.seconds, 3),
     }
     if status.reason:
         told["output"] = status.reason

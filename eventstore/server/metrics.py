@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from eventstore.follower import Standing
+from eventstore.follower import Lag, Standing, lag
 from eventstore.measure import SECONDS, Histogram
 from eventstore.server.call import Answer, Call
 from eventstore.server.times import now
@@ -65,6 +65,7 @@ class Metrics(Collector):
         self._standings: list[Standing] = []
         self._stream = stream
         self._published: Status | None = None
+        self._unpublished = Lag(0, 0.0)
         self._feeds = feeds
         self._meter = meter
         self._wal_bytes = 0
@@ -80,6 +81,7 @@ class Metrics(Collector):
         self._wal_bytes, self._writable = pressure.wal_bytes, not pressure.problem
         if self._stream is not None:
             self._published = await self._stream.status()
+            self._unpublished = await lag(self._store.log, self._published.position, now())
         self._standings = await self._engine.standings(now())
         return Answer(200, generate_latest(self._registry), content_type=METRICS_TYPE)
 
@@ -95,7 +97,7 @@ class Metrics(Collector):
         yield _gauge("quire_feed_clients", "Clients that follow the feed", self._feeds.clients)
         yield from self._of_projections()
         if self._stream is not None and self._published is not None:
-            yield from _of_the_publisher(self._published)
+            yield from _of_the_publisher(self._published, self._unpublished)
             if self._stream.broker is not None:
                 yield CounterMetricFamily(
                     "quire_broker_starts",
@@ -143,7 +145,7 @@ class Metrics(Collector):
         )
 
 
-def _of_the_publisher(status: Status) -> Iterator[Metric]:
+def _of_the_publisher(status: Status, behind: Lag) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "quire_publisher_state", "1 for the state that the publisher is in", labels=("state",)
     )
@@ -153,7 +155,8 @@ def _of_the_publisher(status: Status) -> Iterator[Metric]:
     yield _gauge(
         "quire_publisher_position", "The last position that the stream acknowledged", status.position
     )
-    yield _gauge("quire_publisher_lag_events", "Events that the stream does not have yet", status.lag_events)
+    yield _gauge("quire_publisher_lag_events", "Events that the stream does not have yet", behind.events)
+    yield _gauge("quire_publisher_lag_seconds", "Age of the oldest of them", behind.seconds)
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

@@ -111,6 +111,7 @@ class Published(msgspec.Struct, frozen=True, rename="camel"):
     generation: int
     position: int
     lag_events: int
+    lag_seconds: float
     output: str = ""
     """Why it does not publish."""
     remedy: str = ""
@@ -282,18 +283,22 @@ def status_text(found: Status) -> str:
 
 
 def _publisher_lines(one: Published) -> list[str]:
-    behind = f"{one.lag_events:,} events behind" if one.lag_events else "at the tip"
     lines = [
-        f"stream       {one.stream}, generation {one.generation}, {one.state} at position {one.position:,}, {behind}"
+        f"stream       {one.stream}, generation {one.generation}, {one.state} at position {one.position:,}, {_behind(one)}"
     ]
     return lines + [f"             {text}" for text in (one.output, one.remedy) if text]
+
+
+def _behind(one: Built | Published) -> str:
+    if not one.lag_events:
+        return "at the tip"
+    return f"{one.lag_events:,} events and {one.lag_seconds:,.0f} s behind"
 
 
 def _projection_lines(one: Built) -> list[str]:
     kept = "kept with every write"
     if not one.kept_inline:
-        behind = f"{one.lag_events:,} events and {one.lag_seconds:,.0f} s behind"
-        kept = f"{one.state} at position {one.position:,}, {behind if one.lag_events else 'at the tip'}"
+        kept = f"{one.state} at position {one.position:,}, {_behind(one)}"
     lines = [f"projection   {one.name}, version {one.version}, {kept}"]
     if one.rebuilt_to is not None:
         lines.append(f"             is being built anew, and is at position {one.rebuilt_to:,}")

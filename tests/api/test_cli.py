@@ -80,7 +80,9 @@ async def directory(request: pytest.FixtureRequest, data: Path) -> AsyncIterator
 # Help.
 
 
-@pytest.mark.parametrize("command", ["serve", "import", "export", "verify", "status"])
+@pytest.mark.parametrize(
+    "command", ["serve", "import", "export", "verify", "status", "rebuild", "replay", "unpark"]
+)
 def test_help_teaches(command: str) -> None:
     text = quire(command, "--help").text
     assert f"quire {command}" in text.partition("Examples:")[2]

@@ -7,17 +7,26 @@ import re
 import runpy
 from pathlib import Path
 
+import aiohttp
 import yaml
 from harness.client import Client
+from harness.colours import Colours
+
+from eventstore.server.app import serving
+from eventstore.server.settings import NatsSettings, Settings
+from projections.engine import BUILT_IN
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 METRIC = re.compile(r"\b((?:quire|process)_[a-z_]+)\b")
 
 
-async def test_every_metric_that_is_watched_is_there(published_client: Client) -> None:
-    await published_client.define()
-    await published_client.get("/Nothing")
-    told = (await published_client.get("/metrics")).data.decode()
+async def test_every_metric_that_is_watched_is_there(tmp_path: Path) -> None:
+    settings = Settings(port=0, data=tmp_path / "data", nats=NatsSettings("embedded", port=0))
+    async with serving(settings, [*BUILT_IN, Colours()]) as url, aiohttp.ClientSession() as session:
+        client = Client(session, url)
+        await client.define()
+        await client.get("/Nothing")
+        told = (await client.get("/metrics")).data.decode()
     there = set(re.findall(r"^([a-z_]+)(?:\{| )", told, re.MULTILINE))
     alerts = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text("utf-8"))
     rules = [rule for group in alerts["groups"] for rule in group["rules"]]

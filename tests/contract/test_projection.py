@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 from harness import checkers
 from harness.colours import COLOUR, PAINTED, Colours
 from harness.running import Running
 
-from eventstore import follower
+from eventstore import follower, projection
 from eventstore.body import read
 from eventstore.command import Command
 from eventstore.errors import Unavailable
@@ -28,8 +32,38 @@ from projections.views import Views
 NewPlace = Callable[[], Awaitable[Place]]
 
 
-@pytest.mark.parametrize("projection", [Current(), Views(), Colours()])
-def test_a_projection_is_pure_and_may_be_cut_anywhere(projection: Projection) -> None:
+def _example() -> Projection:
+    """The projection that `docs/projections.md` shows."""
+    page = Path(__file__).parents[2] / "docs" / "projections.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    words = {**vars(projection), "msgspec": msgspec}
+    exec(code, words)
+    made: Projection = words["Wards"]()
+    return made
+
+
+async def test_the_example_of_the_documents(place: Place) -> None:
+    example = _example()
+    async with Running(place, Current(), example) as running:
+        entity = b'{"type":"resource","isOpen":true}'
+        await running.store.submit(Command("PUT", "Entity", "Shift", b"{}", read(entity)))
+        for id, ward in (("a", "ICU"), ("b", "ICU"), ("a", "ER"), ("c", "ER"), ("c", "")):
+            document = read(json.dumps({"ward": ward} if ward else {}).encode())
+            await running.store.submit(Command("PUT", "Shift", id, b"{}", document))
+        await running.store.submit(Command("DELETE", "Shift", "b", b"{}"))
+        await running.until(lambda one: one.lag_events == 0, "wards")
+        assert await running.rows("quire_ward", "quire_ward_total") == [
+            [("a", "ER"), ("c", "ER")],
+            [("ER", 1), ("ICU", 2)],
+        ]
+        (parked,) = await listed(running.log, "wards")
+        assert (parked.position, parked.error) == (6, "KeyError: 'ward'")
+        await running.engine.rebuild(example)
+        await checkers.replayable(running.log, [], [example])
+
+
+@pytest.mark.parametrize("one", [Current(), Views(), Colours()])
+def test_a_projection_is_pure_and_may_be_cut_anywhere(one: Projection) -> None:
     from eventstore.decide import Previous
     from eventstore.event import Header, seal
 
@@ -41,9 +75,9 @@ def test_a_projection_is_pure_and_may_be_cut_anywhere(projection: Projection) ->
         changes.append(Change(event, last))
         last = Previous(position, action, "t", data)
     whole, again = Rows(), Rows()
-    projection.project(changes, whole)
+    one.project(changes, whole)
     for change in changes:
-        projection.project([change], again)
+        one.project([change], again)
     for name in ("upserts", "deletes", "sums", "views"):
         assert getattr(whole, name) == getattr(again, name)
 

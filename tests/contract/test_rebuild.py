@@ -186,6 +186,18 @@ async def test_a_lost_checkpoint_or_table_is_made_anew_at_the_start(place: Place
         await kept(running)
 
 
+async def test_a_rebuild_needs_no_start_and_minds_no_lost_checkpoint(place: Place) -> None:
+    async with Running(place, *BUILT_IN) as running:
+        await running.fill(20)
+    await change(place, "UPDATE quire_current SET position = 1", "DELETE FROM quire_checkpoint")
+    log = await open_log(place)
+    for projection in BUILT_IN:
+        assert (await rebuild(log, projection)).position == 25
+    await log.close()
+    async with Running(place, *BUILT_IN) as running:
+        await kept(running)
+
+
 # Replay.
 
 

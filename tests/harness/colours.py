@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eventstore.projection import Change, Column, Lifecycle, OnError, Rows, Table
 from eventstore.server.app import serving
-from eventstore.server.settings import Settings
+from eventstore.server.settings import NatsSettings, Settings
 from projections.engine import BUILT_IN
 
 PAINTED = Table(
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--wrong", nargs="*", default=())
     asked = parser.parse_args()
     colours = Colours(asked.on_error, tuple(asked.wrong), asked.version)
-    asyncio.run(_serve(Settings(port=asked.port, data=asked.data), colours))
+    asyncio.run(_serve(Settings(port=asked.port, data=asked.data, nats=NatsSettings("off")), colours))
 
 
 if __name__ == "__main__":
