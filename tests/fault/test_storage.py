@@ -39,12 +39,9 @@ async def test_the_disk_is_full(begin: Begin, small_disk: Path, broker: NatsServ
         await scenarios.disk_full(run, 3, small_disk / "filler")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="nats-server 2.15.1 refuses all writes after ENOSPC until it is restarted"
-)
 async def test_the_disk_of_the_embedded_broker_is_full(begin: Begin, small_disk: Path) -> None:
     async with begin("disk full, embedded broker on it", disk=small_disk) as run:
-        await scenarios.disk_full(run, 1, small_disk / "filler")
+        await scenarios.disk_full(run, 3, small_disk / "filler")
 
 
 async def test_the_server_stands_still(begin: Begin) -> None:
