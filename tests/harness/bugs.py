@@ -1,4 +1,4 @@
-"""Five bugs that can be planted into a server, each of a kind that event stores have had. The checkers must find them."""
+"""Six bugs that can be planted into a server, each of a kind that event stores have had. The checkers must find them."""
 
 from __future__ import annotations
 
@@ -128,6 +128,18 @@ def batch_overlay_off() -> None:
     _patch(Batch, _event=forgotten)
 
 
+def commit_not_synced() -> None:
+    """COMMIT leaves it to the operating system when to write."""
+    prepare = run.prepare
+
+    def hasty(connection: sqlite3.Connection, query_only: bool) -> None:
+        prepare(connection, query_only)
+        if not query_only:
+            connection.execute("PRAGMA synchronous = OFF")
+
+    _patch(run, prepare=hasty)
+
+
 def _patch(owner: Any, **functions: Callable[..., Any]) -> None:
     for name, function in functions.items():
         assert hasattr(owner, name), f"{owner} has no {name}"
@@ -140,4 +152,5 @@ BUGS: Mapping[str, Callable[[], None]] = {
     "fence off": fence_off,
     "reply before commit": reply_before_commit,
     "batch overlay off": batch_overlay_off,
+    "commit not synced": commit_not_synced,
 }
