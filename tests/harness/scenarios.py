@@ -18,7 +18,7 @@ LATE = {"eventstore.delivery.nats.ACKNOWLEDGE_SECONDS_MAX": ACKNOWLEDGE_SECONDS}
 
 UNDER_LOAD = {
     "take": (5, 80), "begin": (5, 80), "insert": (5, 80), "commit": (5, 80), "committed": (5, 80),
-    "answering": (20, 200), "answered": (20, 200), "published": (20, 200), "acknowledged": (20, 200),
+    "answering": (20, 200), "answered": (20, 200), "published": (5, 60), "acknowledged": (20, 200),
     "advancing": (3, 20), "checkpoint": (1, 2), "checkpointed": (1, 2),
 }  # fmt: skip
 """The failpoints that the load reaches, and between which times it is killed there."""
