@@ -40,6 +40,8 @@ ACKNOWLEDGE_SECONDS_MAX = 5.0
 LOOK_SECONDS = 0.1
 BACK_OFF_SECONDS_MIN = 0.05
 BACK_OFF_SECONDS_MAX = 2.0
+STUCK_SESSIONS = 5
+"""After so many in a row that got nothing acknowledged, although stream and log agree, the broker is told to be stuck."""
 HALTED_SECONDS = 5.0
 """How often a halted publisher looks whether what was wrong was put right."""
 STOP_SECONDS_MAX = 0.5
@@ -52,7 +54,7 @@ Recent = Callable[[Position, int], list[Event]]
 
 
 def _nobody(_why: str) -> None:
-    """For who does not append."""
+    """For who does not append, and for brokers that are not ours."""
 
 
 def _from_the_log(_after: Position, _limit: int) -> list[Event]:
@@ -270,11 +272,12 @@ class Publisher:
         base_url: str = "",
         recent: Recent = _from_the_log,
         hold: Callable[[str], None] = _nobody,
+        stuck: Callable[[str], None] = _nobody,
     ) -> None:
         """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid.
 
         `hold` is told why nothing may be appended to the log, when the stream is ahead of it, and "" when they were
-        compared and nothing is to be said against it.
+        compared and nothing is to be said against it. `stuck` is told why a broker takes nothing any more.
         """
         stream.check()
         self._events = log
@@ -284,6 +287,7 @@ class Publisher:
         self._base_url = base_url
         self._recent = recent
         self._hold = hold
+        self._stuck = stuck
         self._status = Status("starting", "", "", None, 0, 0, stream.name, 0)
         self._window: Window | None = None
         self._erased: set[Position] = set()
@@ -329,7 +333,7 @@ class Publisher:
             await self._window.reached(tip.position)
 
     async def _run(self) -> None:
-        pause = BACK_OFF_SECONDS_MIN
+        pause, in_vain = BACK_OFF_SECONDS_MIN, 0
         while True:
             before = self.position
             try:
@@ -344,6 +348,10 @@ class Publisher:
                 self._away(error)
                 progress = self.position > before
                 pause = BACK_OFF_SECONDS_MIN if progress else min(2 * pause, BACK_OFF_SECONDS_MAX)
+                in_vain = in_vain + 1 if isinstance(error, Lost) and not progress else 0
+                if in_vain >= STUCK_SESSIONS:
+                    self._stuck(str(error))
+                    in_vain = 0
             self._looked.set()
             await self._wait(pause)
 

@@ -45,13 +45,16 @@ async def streaming(
     """
     stream = stream_settings(settings)
     async with AsyncExitStack() as stack:
-        broker, connect = None, _connecting(settings)
+        broker: Broker | None = None
         if settings.where == "embedded":
             broker = await stack.enter_async_context(embedded(data, settings.port))
             connect = connecting(broker.url, **broker.publisher_options)
+            options: dict[str, Any] = {"connect": connect, "stuck": broker.renew}
+        else:
+            options = {"connect": _connecting(settings)}
         publisher = Publisher(
-            store.log, store.arrived, connect=connect, stream=stream, base_url=base_url,
-            recent=store.feed.recent, hold=store.hold,
+            store.log, store.arrived, stream=stream, base_url=base_url,
+            recent=store.feed.recent, hold=store.hold, **options,
         )  # fmt: skip
         publisher.start()
         try:

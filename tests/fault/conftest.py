@@ -9,10 +9,12 @@ from random import randrange
 from typing import Any
 
 import pytest
+from harness.device import Device, needs_root
 from harness.network import NatsServer
 from harness.run import Begin, Row, Run
 
 SEED = int(os.environ.get("SEED") or randrange(1_000_000))
+DEVICE_MEBIBYTES = 64
 _rows: list[Row] = []
 
 
@@ -43,6 +45,16 @@ async def broker(tmp_path: Path) -> AsyncIterator[NatsServer]:
     await server.start()
     yield server
     await server.kill()
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    """A device of its own with little room."""
+    needs_root()
+    made = Device(tmp_path, DEVICE_MEBIBYTES)
+    made.mount()
+    yield made
+    made.unmount()
 
 
 def pytest_report_header() -> str:

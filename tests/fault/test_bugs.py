@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from harness import scenarios
+from harness.device import Device, needs_root
 from harness.network import NatsServer, Network
 from harness.run import Begin, Broken
 
 FOUND_SECONDS_MAX = 600.0
 KILLS = 16
+DEVICE_MEBIBYTES = 64
 
 
 async def killed(begin: Begin, bug: str, seed: int, _directory: Path) -> None:
@@ -34,12 +36,24 @@ async def networked(begin: Begin, bug: str, seed: int, directory: Path) -> None:
         await broker.kill()
 
 
+async def powered(begin: Begin, bug: str, seed: int, directory: Path) -> None:
+    needs_root()
+    device = Device(directory / f"device-{seed}", DEVICE_MEBIBYTES)
+    device.mount()
+    try:
+        async with begin(f"bug: {bug}", bug=bug, seed=seed, disk=device.path) as run:
+            await scenarios.power_fails(run, device, 2)
+    finally:
+        device.unmount()
+
+
 FINDS: dict[str, tuple[str, Callable[[Begin, str, int, Path], Awaitable[None]]]] = {
     "read before lock": ("Isolated", killed),
     "checkpoint before write": ("Replayable", killed),
     "fence off": ("Fenced", networked),
     "reply before commit": ("Durable", killed),
     "batch overlay off": ("Isolated", killed),
+    "commit not synced": ("Durable", powered),
 }
 """The guarantee that each bug breaks, and the runs that find it."""
 

@@ -1,4 +1,4 @@
-"""Five bugs that can be planted into a server, each of a kind that event stores have had. The checkers must find them."""
+"""Six bugs that can be planted into a server, each of a kind that event stores have had. The checkers must find them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def read_before_lock() -> None:
                     _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*running)
 
-    SQLiteLog.take = early  # type: ignore[method-assign]
-    Writer._run = pipelined  # type: ignore[method-assign]
+    _patch(SQLiteLog, take=early)
+    _patch(Writer, _run=pipelined)
 
 
 def checkpoint_before_write() -> None:
@@ -56,9 +56,10 @@ def checkpoint_before_write() -> None:
     advance = run.advance
 
     def parted(connection: sqlite3.Connection, *args: Any, **kwargs: Any) -> bool:
-        return advance(_Parted(connection), *args, **kwargs)  # type: ignore[arg-type]
+        watched: Any = _Parted(connection)
+        return advance(watched, *args, **kwargs)
 
-    run.advance = parted
+    _patch(run, advance=parted)
 
 
 class _Parted:
@@ -84,8 +85,8 @@ def fence_off() -> None:
     async def trust(_self: fence.Fence, _info: object) -> None:
         return
 
-    message.Composer._fence = lambda _self, position: f"{message.POSITION}: {position}\r\n"  # type: ignore[method-assign]
-    fence.Fence._of_one_history = trust  # type: ignore[method-assign]
+    _patch(message.Composer, _fence=lambda _self, position: f"{message.POSITION}: {position}\r\n")
+    _patch(fence.Fence, _of_one_history=trust)
 
 
 def reply_before_commit() -> None:
@@ -107,8 +108,8 @@ def reply_before_commit() -> None:
         decided.clear()
         await append(self, batch, rows)
 
-    writer._transact = noted
-    Writer._append = answered_first  # type: ignore[method-assign]
+    _patch(writer, _transact=noted)
+    _patch(Writer, _append=answered_first)
 
 
 def batch_overlay_off() -> None:
@@ -124,7 +125,25 @@ def batch_overlay_off() -> None:
             self._last[command.key] = before
         return accepted
 
-    Batch._event = forgotten  # type: ignore[method-assign]
+    _patch(Batch, _event=forgotten)
+
+
+def commit_not_synced() -> None:
+    """COMMIT leaves it to the operating system when to write."""
+    prepare = run.prepare
+
+    def hasty(connection: sqlite3.Connection, query_only: bool) -> None:
+        prepare(connection, query_only)
+        if not query_only:
+            connection.execute("PRAGMA synchronous = OFF")
+
+    _patch(run, prepare=hasty)
+
+
+def _patch(owner: Any, **functions: Callable[..., Any]) -> None:
+    for name, function in functions.items():
+        assert hasattr(owner, name), f"{owner} has no {name}"
+        setattr(owner, name, function)
 
 
 BUGS: Mapping[str, Callable[[], None]] = {
@@ -133,4 +152,5 @@ BUGS: Mapping[str, Callable[[], None]] = {
     "fence off": fence_off,
     "reply before commit": reply_before_commit,
     "batch overlay off": batch_overlay_off,
+    "commit not synced": commit_not_synced,
 }

@@ -21,6 +21,7 @@ from aiohttp import web_protocol
 
 from eventstore import writer
 from eventstore.delivery import nats
+from eventstore.delivery.connection import Connection
 from eventstore.log import sqlite_run as run
 from eventstore.log.sqlite import SQLiteLog
 
@@ -35,7 +36,7 @@ POINTS = {
     "committed": "COMMIT is done, nobody is answered",
     "answering": "some of a batch are answered",
     "answered": "an answer is written to the client",
-    "published": "a message is sent to the broker, and not acknowledged",
+    "published": "messages are sent to the broker, and not acknowledged",
     "acknowledged": "the broker's acknowledgement is taken",
     "advancing": "of an async projection, between its checkpoint and its rows",
     "checkpoint": "before the write-ahead log is moved into the file",
@@ -139,8 +140,8 @@ def install(points: Failpoints) -> None:
     _around_async(points, SQLiteLog, "advance", after="build", only=_builds)
     _around(points, writer._Waiting, "accept", after="answering")
     _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
-    _around_async(points, nats, "send", after="published")
-    _around_async(points, nats.Window, "_answered", after="acknowledged")
+    _around(points, Connection, "write", after="published")
+    _around(points, nats.Window, "_answered", after="acknowledged")
 
 
 def _builds(_log: object, name: str, *_: object) -> bool:

@@ -45,7 +45,7 @@ def main() -> None:
         bugs.BUGS[bug]()
     failpoints.install(failpoints.Failpoints(failpoints.parse(os.environ.get("QUIRE_FAILPOINTS", ""))))
     transactions.install()
-    app.serving = partial(app.serving, projections=(*BUILT_IN, Tally()))  # type: ignore[assignment]
+    app.serving = partial(app.serving, projections=(*BUILT_IN, Tally()))
     cli.main()
 
 

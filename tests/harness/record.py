@@ -102,8 +102,8 @@ class Followed(msgspec.Struct):
     problems: list[str] = []
     """Answers that it should not have had."""
 
-    @property
-    def position(self) -> int:
+    def reached(self) -> int:
+        """The last position that it got."""
         return self.frames[-1].position if self.frames else self.after
 
 

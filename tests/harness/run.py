@@ -105,6 +105,7 @@ class Run:
             FeedFollower(self.server.url, Random(f"{seed}/{one.name}"), one) for one in self.record.followed
         ]
         self._stream = StreamFollower(self.stream_url, self.record)
+        self._followers: list[FeedFollower | StreamFollower] = [*self._feed, self._stream]
         self._begun = time.monotonic()
         self._output: int = -1
 
@@ -150,7 +151,7 @@ class Run:
     async def load(self) -> None:
         """Begin: types, clients, followers."""
         await self.traffic.define()
-        for follower in (*self._feed, self._stream):
+        for follower in self._followers:
             follower.start()
         self.traffic.start()
 
@@ -239,7 +240,7 @@ class Run:
         await self._rest()
         await self.traffic.look()
         stream = [delivered(message) for message in await stored(self.stream_url)]
-        for follower in (*self._feed, self._stream):
+        for follower in self._followers:
             await follower.stop()
         code = await self.server.stop(10)
         assert code == 0, f"the server ended with {code}"
@@ -257,7 +258,7 @@ class Run:
                 one = follower.followed
                 span = Span(type=one.type or None, id=one.id or None, newest_first=True, limit=1)
                 last = [event.position for event in await log.events(span)] or [0]
-                await self._reaches("Resumable", one.name, lambda one=one: one.position, last[0])
+                await self._reaches("Resumable", one.name, one.reached, last[0])
             await self._reaches("Fenced", "the stream's consumer", lambda: self._stream.position, tip)
             await self._reaches("Replayable", Tally.name, lambda: _tallied(self.data), tip)
         finally:
@@ -324,7 +325,7 @@ class Run:
         self.traffic.shared.stopping.set()
         self.traffic.shared.up.set()
         await self.traffic.cancel()
-        for follower in (*self._feed, self._stream):
+        for follower in self._followers:
             await follower.stop()
         process = self.server.process
         if process is not None and process.returncode is None:

@@ -6,10 +6,9 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import suppress
 from itertools import cycle
-from pathlib import Path
 
+from harness.device import Device
 from harness.network import NatsServer, Network
 from harness.run import Run
 
@@ -19,7 +18,7 @@ LATE = {"eventstore.delivery.nats.ACKNOWLEDGE_SECONDS_MAX": ACKNOWLEDGE_SECONDS}
 
 UNDER_LOAD = {
     "take": (5, 80), "begin": (5, 80), "insert": (5, 80), "commit": (5, 80), "committed": (5, 80),
-    "answering": (20, 200), "answered": (20, 200), "published": (20, 200), "acknowledged": (20, 200),
+    "answering": (20, 200), "answered": (20, 200), "published": (5, 60), "acknowledged": (20, 200),
     "advancing": (3, 20), "checkpoint": (1, 2), "checkpointed": (1, 2),
 }  # fmt: skip
 """The failpoints that the load reaches, and between which times it is killed there."""
@@ -131,25 +130,30 @@ async def slow_disk(run: Run) -> None:
     await run.acknowledge(300)
 
 
-async def disk_full(run: Run, times: int, filler: Path) -> None:
+async def disk_full(run: Run, device: Device, times: int) -> None:
     """No room on the device: writes are refused, reads go on, and when there is room again so do the writes."""
     await run.start()
     await run.load()
     for _ in range(times):
         await run.acknowledge(200)
-        fill(filler)
+        device.fill()
         await run.until(lambda: run.refused_lately(503) > 20, "writes are refused while the disk is full")
-        filler.unlink()
+        device.clear()
         await run.acknowledge(200)
 
 
-def fill(path: Path) -> None:
-    """Take all the room that a device has."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with suppress(OSError):
-        while True:
-            os.write(file, bytes(4096))
-    os.close(file)
+async def power_fails(run: Run, device: Device, times: int) -> None:
+    """The device loses what was not synced, and the server with it."""
+    await run.start()
+    await run.load()
+    for _ in range(times):
+        await run.acknowledge(run.random.randrange(50, 300))
+        device.lose_power()
+        await run.kill()
+        device.unmount()
+        device.mount()
+        await run.start()
+    await run.acknowledge(100)
 
 
 async def held_up(run: Run, times: int) -> None:
