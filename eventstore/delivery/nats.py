@@ -40,8 +40,6 @@ ACKNOWLEDGE_SECONDS_MAX = 5.0
 LOOK_SECONDS = 0.1
 BACK_OFF_SECONDS_MIN = 0.05
 BACK_OFF_SECONDS_MAX = 2.0
-STUCK_SESSIONS = 5
-"""After so many in a row that got nothing acknowledged, although stream and log agree, the broker is told to be stuck."""
 HALTED_SECONDS = 5.0
 """How often a halted publisher looks whether what was wrong was put right."""
 STOP_SECONDS_MAX = 0.5
@@ -333,7 +331,7 @@ class Publisher:
             await self._window.reached(tip.position)
 
     async def _run(self) -> None:
-        pause, in_vain = BACK_OFF_SECONDS_MIN, 0
+        pause = BACK_OFF_SECONDS_MIN
         while True:
             before = self.position
             try:
@@ -348,10 +346,8 @@ class Publisher:
                 self._away(error)
                 progress = self.position > before
                 pause = BACK_OFF_SECONDS_MIN if progress else min(2 * pause, BACK_OFF_SECONDS_MAX)
-                in_vain = in_vain + 1 if isinstance(error, Lost) and not progress else 0
-                if in_vain >= STUCK_SESSIONS:
+                if pause >= BACK_OFF_SECONDS_MAX and isinstance(error, Lost):
                     self._stuck(str(error))
-                    in_vain = 0
             self._looked.set()
             await self._wait(pause)
 
