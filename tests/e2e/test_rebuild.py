@@ -101,7 +101,7 @@ async def _holds(data: Path, acknowledged: list[Acknowledged], projections: Sequ
 
 async def test_killed_while_everything_is_built_anew_under_load(tmp_path: Path) -> None:
     server, load = Server(tmp_path / "data"), Load()
-    server.command, server.options = PAINTING, ("--wrong", "puce")
+    server.program, server.options = PAINTING, ("--wrong", "puce")
     projections = [*BUILT_IN, Colours("park", ("puce",))]
     await server.start()
     await _begin(server.url)
@@ -123,7 +123,7 @@ async def test_killed_while_everything_is_built_anew_under_load(tmp_path: Path) 
 
 async def test_killed_while_a_new_version_is_built(tmp_path: Path) -> None:
     server, load = Server(tmp_path / "data"), Load()
-    server.command, server.options = PAINTING, ("--wrong", "puce")
+    server.program, server.options = PAINTING, ("--wrong", "puce")
     await server.start()
     await _begin(server.url)
     await server.stop()

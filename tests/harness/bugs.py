@@ -13,6 +13,7 @@ from eventstore.batch import Batch
 from eventstore.command import Accepted, Command, Key
 from eventstore.delivery import fence, message
 from eventstore.log import sqlite_run as run
+from eventstore.log import sqlite_tables as tables
 from eventstore.log.base import Snapshot
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Rows
@@ -53,13 +54,13 @@ def read_before_lock() -> None:
 def checkpoint_before_write() -> None:
     """An async projection's checkpoint is committed first, and then its rows."""
 
-    advance = run.advance
+    advance = tables.advance
 
     def parted(connection: sqlite3.Connection, *args: Any, **kwargs: Any) -> bool:
         watched: Any = _Parted(connection)
         return advance(watched, *args, **kwargs)
 
-    _patch(run, advance=parted)
+    _patch(tables, advance=parted)
 
 
 class _Parted:

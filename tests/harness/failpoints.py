@@ -23,12 +23,15 @@ from eventstore import writer
 from eventstore.delivery import nats
 from eventstore.delivery.connection import Connection
 from eventstore.log import sqlite_run as run
+from eventstore.log import sqlite_tables as tables
 from eventstore.log.sqlite import SQLiteLog
 
 POINTS = {
     "start": "the data directory is locked, the log is not open",
     "migrate": "the schema is made, a new log has no identity yet",
     "build": "a projection's tables are partly made from the log",
+    "switch": "a projection's tables are made anew, and beside those that stand",
+    "switched": "they have taken their place, and what they replaced is still there",
     "take": "a batch is formed, the log is not taken",
     "begin": "BEGIN IMMEDIATE, and what the batch needs is read",
     "insert": "the events are inserted, the rows of projections are not",
@@ -130,14 +133,17 @@ class Watched:
 
 def install(points: Failpoints) -> None:
     """Wrap the functions of the product that the places are in."""
-    _watch(points, "migrate", {"PRAGMA application_id =": ("migrate", "")})
-    _watch(points, "append", {"INSERT INTO quire_event": ("", "insert"), "COMMIT": ("commit", "committed")})
-    _watch(points, "advance", {"INSERT INTO": ("advancing", "")})
+    _watch(points, run, "migrate", {"PRAGMA application_id =": ("migrate", "")})
+    _watch(
+        points, run, "append", {"INSERT INTO quire_event": ("", "insert"), "COMMIT": ("commit", "committed")}
+    )
+    _watch(points, tables, "advance", {"INSERT INTO": ("advancing", "")})
     _around(points, run, "begin", after="begin")
     _around(points, run, "checkpoint", before="checkpoint", after="checkpointed")
     _around_async(points, SQLiteLog, "_start", before="start")
     _around_async(points, SQLiteLog, "take", before="take")
     _around_async(points, SQLiteLog, "advance", after="build", only=_builds)
+    _around_async(points, SQLiteLog, "switch", before="switch", after="switched")
     _around(points, writer._Waiting, "accept", after="answering")
     _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
     _around(points, Connection, "write", after="published")
@@ -152,14 +158,14 @@ def _writes(_handler: object, request: Any, *_: object) -> bool:
     return bool(request.method not in ("GET", "HEAD"))
 
 
-def _watch(points: Failpoints, name: str, statements: Mapping[str, tuple[str, str]]) -> None:
-    function = getattr(run, name)
+def _watch(points: Failpoints, owner: Any, name: str, statements: Mapping[str, tuple[str, str]]) -> None:
+    function = getattr(owner, name)
 
     @wraps(function)
     def watched(connection: sqlite3.Connection, *args: Any, **kwargs: Any) -> Any:
         return function(Watched(connection, points, statements), *args, **kwargs)
 
-    setattr(run, name, watched)
+    setattr(owner, name, watched)
 
 
 def _around(points: Failpoints, owner: Any, name: str, before: str = "", after: str = "") -> None:

@@ -31,7 +31,7 @@ class Server:
         self.data = data
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command: tuple[str, ...] = (*QUIRE, "serve")
+        self.program: tuple[str, ...] = (*QUIRE, "serve")
         self.options: tuple[str, ...] = ()
         """More options of `quire serve`."""
         self.environment: dict[str, str] = {}
@@ -48,7 +48,7 @@ class Server:
     async def launch(self) -> None:
         """Start it."""
         self.process = await asyncio.create_subprocess_exec(
-            *self.command, "--port", str(self.port), "--data", str(self.data), *self.options,
+            *self.program, "--port", str(self.port), "--data", str(self.data), *self.options,
             stderr=self.told, env={**os.environ, **self.environment},
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ from harness.record import Followed, Record
 from harness.stream import stored
 from harness.tally import Tally
 from harness.traffic import METERED, Traffic
+from projections.engine import BUILT_IN
 
 TESTS = Path(__file__).parents[1]
 WAIT_SECONDS_MAX = 60.0
@@ -36,6 +37,8 @@ LOOK_SECONDS = 0.01
 LIMITS: Mapping[str, Any] = {
     "eventstore.log.sqlite.CHECKPOINT_AFTER_BYTES": 512 * 1024,
     "eventstore.follower.CHUNK_EVENTS": 100,
+    "projections.rebuild.REBUILD_CHUNK_EVENTS": 100,
+    "projections.rebuild.SWITCH_EVENTS_MAX": 100,
 }
 """Smaller than in life, so that what happens seldom happens often."""
 
@@ -112,7 +115,7 @@ class Run:
     def _server(self, broker: str, bug: str) -> Server:
         server = Server(self.data)
         self.nats_port = free_port()
-        server.command = (sys.executable, "-m", "harness.launcher", "serve")
+        server.program = (sys.executable, "-m", "harness.launcher", "serve")
         server.options = ("--nats", broker, "--nats-port", str(self.nats_port), "--log-format", "text")
         server.environment = {"PYTHONPATH": str(TESTS), "QUIRE_BUG": bug}
         return server
@@ -296,7 +299,7 @@ class Run:
                 lambda: checkers.fenced(history, stream, record.delivered),
                 lambda: checkers.fresh(history, record),
                 lambda: checkers.answered(record),
-                lambda: checkers.replayable(log, events),
+                lambda: checkers.replayable(log, events, (*BUILT_IN, Tally())),
                 lambda: verifiable.verifiable(log, self.directory / "copy", Random(self.seed)),
             ]
             for check in checks:

@@ -46,7 +46,10 @@ async def killed_at_failpoints(run: Run, kills: int) -> None:
             await run.dies("start=kill@1")
         elif run.kills % 16 == 15:
             anew = {"projections.current.Current.version": run.kills}
-            await run.dies(f"build=kill@{run.random.randint(1, 4)}", anew)
+            point = run.random.choice(
+                (f"build=kill@{run.random.randint(1, 4)}", "switch=kill@1", "switched=kill@1")
+            )
+            await run.dies(point, anew)
         else:
             await run.dies(armed(run, next(points)))
     await run.start()

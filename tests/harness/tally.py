@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventstore.projection import Change, Column, Lifecycle, Rows, Table
+from eventstore.projection import Change, Column, Lifecycle, OnError, Rows, Table
 
 TALLY = Table(
     "quire_test_tally",
@@ -19,6 +19,7 @@ class Tally:
     name = "test_tally"
     version = 1
     lifecycle: Lifecycle = "async"
+    on_error: OnError = "halt"
     tables = (TALLY,)
 
     def project(self, changes: Sequence[Change], rows: Rows) -> None:
