@@ -104,16 +104,18 @@ class Engine:
         return await unpark(self._log, projection)
 
     async def standings(self, now: str) -> list[Standing]:
-        """How the followers stand."""
-        parked = await counts(self._log) if self.followers else {}
-        return [await self._standing(one, parked, now) for one in self.followers.values()]
+        """How the followers stand; what they have parked since is counted too."""
+        found = [
+            Standing(one.name, one.state, one.position, 0, 0.0, 0, one.halted_at, one.reason)
+            for one in self.followers.values()
+        ]
+        parked = await counts(self._log) if found else {}
+        return [await self._counted(one, parked, now) for one in found]
 
-    async def _standing(self, one: Follower, parked: Mapping[str, int], now: str) -> Standing:
-        behind = await lag(self._log, one.position, now)
-        return Standing(
-            one.name, one.state, one.position, behind.events, round(behind.seconds, 3), parked.get(one.name, 0),
-            one.halted_at, one.reason,
-        )  # fmt: skip
+    async def _counted(self, one: Standing, parked: Mapping[str, int], now: str) -> Standing:
+        events, seconds = await lag(self._log, one.position, now)
+        numbers = {"lag_events": events, "lag_seconds": round(seconds, 3), "parked": parked.get(one.name, 0)}
+        return msgspec.structs.replace(one, **numbers)
 
     async def _complete(self, projection: Projection) -> None:
         """Bring an inline projection to the tip; nothing is appended meanwhile."""

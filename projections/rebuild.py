@@ -52,7 +52,9 @@ async def rebuild(log: EventLog, projection: Projection, progress: Progress = un
     drops.
     """
     started = time.monotonic()
-    await log.beside(projection.name, projection.version, projection.tables)
+    declared = (projection.name, projection.version, projection.tables)
+    await log.declare(*declared)
+    await log.beside(*declared)
     building = _Building(log, projection)
     try:
         await building.fill(progress)

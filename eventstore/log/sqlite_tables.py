@@ -125,7 +125,6 @@ def _rename(connection: sqlite3.Connection, name: str, end: str, new_end: str) -
     there = [table for table in _names(tables) if _there(connection, table)]
     renamed = [table.removesuffix(end) + new_end for table in there]
     for old, new in zip(there, renamed, strict=True):
-        connection.execute(f"DROP TABLE IF EXISTS {new}")  # of a checkpoint that somebody deleted
         connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
     connection.execute(_SQL["checkpoint_drop"], (name + end,))
     _checkpoint(connection, name + new_end, version, position, renamed)
