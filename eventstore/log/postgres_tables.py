@@ -1,7 +1,8 @@
 """The tables of projections on PostgreSQL: declared, moved on, built beside, switched and cleared away.
 
 `quire_checkpoint` has a row for each set of tables: those that stand, those that are built beside them, and those that
-a switch replaced. All of this is inside a transaction that the caller has begun and commits.
+a switch replaced. All of this is inside a transaction that the caller has begun and commits. The row of
+`quire_checkpoint` is locked before the tables, always, so that no two wait for each other.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ async def make(
     connection: Connection, name: str, version: int, tables: Sequence[Table], writer: RowWriter
 ) -> None:
     """Make empty tables under these names, with a checkpoint at 0."""
-    await make_anew(connection, tables, writer.grantee)
     await _checkpoint(connection, name, version, 0, [table.name for table in tables])
+    await make_anew(connection, tables, writer.grantee)
 
 
 async def advance(
@@ -129,11 +130,12 @@ def projection_of(name: str) -> str:
 
 async def clear(connection: Connection, name: str) -> None:
     """Drop a set of tables and its checkpoint."""
-    for table in await tables_of(connection, name):
-        for statement in drop(table):
-            await connection.execute(statement)
+    tables = await tables_of(connection, name)
     await connection.execute(_SQL["checkpoint_drop"], name)
     await connection.execute(_SQL["parked_clear"], name)
+    for table in tables:
+        for statement in drop(table):
+            await connection.execute(statement)
 
 
 async def _checkpoint(
