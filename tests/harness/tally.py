@@ -10,6 +10,7 @@ TALLY = Table(
     "quire_test_tally",
     key=(Column("type"),),
     columns=(Column("events", "integer"), Column("positions", "integer")),
+    summed=True,
 )
 
 
