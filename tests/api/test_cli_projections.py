@@ -122,7 +122,7 @@ async def test_a_body_that_cannot_be_handled_leaves_what_stood(data: Path) -> No
 async def painting(tmp_path: Path) -> AsyncIterator[Server]:
     """A server with an async projection that cannot handle every third event."""
     server = Server(tmp_path / "data")
-    server.command, server.options = PAINTING, ("--wrong", "puce")
+    server.program, server.options = PAINTING, ("--wrong", "puce")
     await server.start()
     await fill(server.url)
     yield server
