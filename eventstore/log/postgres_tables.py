@@ -72,6 +72,7 @@ async def switch(
     new = beside(name)
     if await connection.execute(_SQL["checkpoint_move"], new, after, until) != "UPDATE 1":
         return False
+    await connection.execute(_SQL["checkpoint_hold"], name)
     views = await take_views(connection, await tables_of(connection, name))
     await _rename(connection, name, "", REPLACED)
     await _rename(connection, name, BESIDE, "")

@@ -49,6 +49,10 @@ async def kept(running: Running) -> None:
     await checkers.replayable(running.log, await checkers.events_of(running.log), running.projections)
 
 
+PACE_SECONDS = 0.02
+"""Between two writes of a client: a load that a slow backend too can be rebuilt and compared beside."""
+
+
 async def writing(running: Running, stop: asyncio.Event) -> int:
     """Several clients that write until told to stop."""
 
@@ -59,6 +63,7 @@ async def writing(running: Running, stop: asyncio.Event) -> int:
             colour = "puce" if (n + number) % RARELY == 5 else PAINT[(n + number) % len(PAINT)]
             id = f"c{number}-{n % 5}"
             await (running.put(id, colour=colour) if colour else running.delete(id))
+            await asyncio.sleep(PACE_SECONDS)
         return 0
 
     return sum(await asyncio.gather(*map(client, range(8))))

@@ -100,6 +100,10 @@ ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded
 -- name: checkpoint_move
 UPDATE quire_checkpoint SET position = $3 WHERE name = $1 AND position = $2
 
+-- name: checkpoint_hold
+-- nobody moves it until the transaction's end
+SELECT FROM quire_checkpoint WHERE name = $1 FOR UPDATE
+
 -- name: checkpoint_drop
 DELETE FROM quire_checkpoint WHERE name = $1
 
