@@ -39,7 +39,7 @@ from eventstore.projection import Parked, Rows, Table, beside
 LOG_FILE = "log.db"
 READERS = 2
 READ_SECONDS_MAX = 5.0
-CHECKPOINT_AFTER_BYTES = 16 * 1024 * 1024
+CHECKPOINT_AFTER_BYTES = 64 * 1024 * 1024
 ROW_BYTES = 2048
 """About what a row of a projection adds to the write-ahead log."""
 WAL_BYTES_MAX = 1024 * 1024 * 1024
