@@ -39,7 +39,7 @@ from eventstore.projection import Parked, Rows, Table, beside
 LOG_FILE = "log.db"
 READERS = 2
 READ_SECONDS_MAX = 5.0
-CHECKPOINT_AFTER_BYTES = 16 * 1024 * 1024
+CHECKPOINT_AFTER_BYTES = 64 * 1024 * 1024
 ROW_BYTES = 2048
 """About what a row of a projection adds to the write-ahead log."""
 WAL_BYTES_MAX = 1024 * 1024 * 1024
@@ -155,12 +155,11 @@ class SQLiteLog:
         await self._held.acquire()
         try:
             await self._make_room()
-            wanted = msgspec.json.encode([(type, id, body) for (type, id), body in keys.items()]).decode()
-            tip, definition, previous, live = await self._call(self._write(), run.begin, wanted, count)
+            tip, definition, previous, live = await self._call(self._write(), run.begin, keys, count)
         except BaseException:
             self._held.release()
             raise
-        return Snapshot(Tip(*tip) if tip else Tip(0, "", self.genesis), definition or 0, previous, live)
+        return Snapshot(Tip(*tip) if tip else Tip(0, "", self.genesis), definition, previous, live)
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:

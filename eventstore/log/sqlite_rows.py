@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from eventstore.log.sql import queries
-from eventstore.projection import BESIDE, Rows, Table
+from eventstore.projection import BESIDE, Rows, Table, Value
 
 _SQL = queries("eventstore.log.sql", "sqlite")
 SECOND = "__2"
 """What stands in the name of an index while the first of its two names is taken."""
+SIZES = (64, 32, 16, 8, 4, 2, 1)
 _TYPES = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}
+
+
+class Insert:
+    """An INSERT of any number of rows, in few statements: 64 rows at once, then 32, 16 ...
+
+    SQLite works on a statement beside Python's other threads, but after each, and after each row of `executemany`,
+    waits for Python's lock.
+    """
+
+    def __init__(self, table: str, columns: Sequence[str], conflict: str = "") -> None:
+        row = f"({', '.join('?' * len(columns))})"
+        into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+        self._sql = {size: into + ", ".join([row] * size) + conflict for size in SIZES}
+
+    def write(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Value]]) -> None:
+        done = 0
+        for size, sql in self._sql.items():
+            while len(rows) - done >= size:
+                connection.execute(sql, list(chain.from_iterable(rows[done : done + size])))
+                done += size
 
 
 class RowWriter:
     """The statements for the tables it was told of."""
 
     def __init__(self) -> None:
-        self._upsert: dict[str, str] = {}
-        self._add: dict[str, str] = {}
+        self._upsert: dict[str, Insert] = {}
+        self._add: dict[str, Insert] = {}
         self._delete: dict[str, str] = {}
 
     def learn(self, tables: Iterable[Table]) -> None:
@@ -37,9 +59,9 @@ class RowWriter:
         for name, deleted in rows.deletes.items():
             connection.executemany(self._delete[name], deleted)
         for name, upserts in rows.upserts.items():
-            connection.executemany(self._upsert[name], [key + values for key, values in upserts.items()])
+            self._upsert[name].write(connection, [key + values for key, values in upserts.items()])
         for name, sums in rows.sums.items():
-            connection.executemany(self._add[name], [key + tuple(amounts) for key, amounts in sums.items()])
+            self._add[name].write(connection, [(*key, *amounts) for key, amounts in sums.items()])
         for type, exists in rows.views.items():
             _view(connection, type, exists)
 
@@ -69,14 +91,12 @@ def _free(connection: sqlite3.Connection, name: str) -> str:
     return name.format(SECOND if taken else "")
 
 
-def _insert(table: Table, change: str) -> str:
-    names = [column.name for column in (*table.key, *table.columns)]
+def _insert(table: Table, change: str) -> Insert:
     updates = ", ".join(change.format(column.name) for column in table.columns)
-    return (
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-        f"ON CONFLICT ({', '.join(column.name for column in table.key)}) DO "
-        + (f"UPDATE SET {updates}" if updates else "NOTHING")
+    conflict = f" ON CONFLICT ({', '.join(column.name for column in table.key)}) DO " + (
+        f"UPDATE SET {updates}" if updates else "NOTHING"
     )
+    return Insert(table.name, [column.name for column in (*table.key, *table.columns)], conflict)
 
 
 def _view(connection: sqlite3.Connection, type: str, exists: bool) -> None:

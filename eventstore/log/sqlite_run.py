@@ -16,7 +16,7 @@ from eventstore.errors import Corrupt, Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import Identity, Query, Span
 from eventstore.log.sql import migrations, queries
-from eventstore.log.sqlite_rows import RowWriter
+from eventstore.log.sqlite_rows import Insert, RowWriter
 from eventstore.log.sqlite_tables import rollback, undone_on_error
 from eventstore.projection import Rows
 from eventstore.types.registry import DEFINITION_TYPES
@@ -29,6 +29,13 @@ ROWS_AT_ONCE = 24
 
 SQL = queries("eventstore.log.sql", "sqlite")
 _KINDS = msgspec.json.encode(sorted(DEFINITION_TYPES)).decode()
+_EVENTS = Insert("quire_event", [f'"{name}"' for name in Event.__struct_fields__])
+
+_decode_previous = msgspec.json.Decoder(list[tuple[str, str, Position, str, str]]).decode
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def uri(path: Path, mode: str) -> str:
@@ -89,24 +96,29 @@ def identity(connection: sqlite3.Connection) -> tuple[str, str, str]:
     return tuple(rows[0])
 
 
-def begin(connection: sqlite3.Connection, wanted: str, count: Mapping[str, int]) -> tuple[Any, ...]:
+def begin(
+    connection: sqlite3.Connection, keys: Mapping[Key, bool], count: Mapping[str, int]
+) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
+    """Take the log: its tip, the last definition, the last event of each key, and how many are live of some types."""
+    with_body = _encode([key for key, body in keys.items() if body])
+    without = _encode([key for key, body in keys.items() if not body])
     rollback(connection)
     connection.execute("BEGIN IMMEDIATE")
     with undone_on_error(connection):
-        return (
-            connection.execute(SQL["tip"]).fetchone(),
-            connection.execute(SQL["definition"], (_KINDS,)).fetchone()[0],
-            previous(connection.execute(SQL["previous"], (wanted,)).fetchall()),
-            {
-                type: connection.execute(SQL["live"], (type, limit)).fetchone()[0]
-                for type, limit in count.items()
-            },
-        )
+        *tip, definition, found = connection.execute(SQL["take"], (_KINDS, without)).fetchone()
+        previous = {(row[0], row[1]): Previous(*row[2:], None) for row in _decode_previous(found)}
+        if with_body != "[]":
+            rows = connection.execute(SQL["previous"], (with_body,)).fetchall()
+            previous |= {(row[0], row[1]): Previous(*row[2:]) for row in rows}
+        live = {
+            type: connection.execute(SQL["live"], (type, most)).fetchone()[0] for type, most in count.items()
+        }
+        return (tuple(tip) if tip[0] is not None else None, definition or 0, previous, live)
 
 
 def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
     with undone_on_error(connection):
-        connection.executemany(SQL["insert"], [msgspec.structs.astuple(event) for event in events])
+        _EVENTS.write(connection, [msgspec.structs.astuple(event) for event in events])
         writer.write(connection, rows)
         connection.execute("COMMIT")
 
@@ -177,10 +189,6 @@ def since(connection: sqlite3.Connection, at: str) -> Position:
         else:
             high = found[0] - 1
     return int(low)
-
-
-def previous(rows: Iterable[tuple[Any, ...]]) -> dict[Key, Previous]:
-    return {(row[0], row[1]): Previous(*row[2:]) for row in rows}
 
 
 def conditions(span: Span) -> tuple[str, list[Any]]:

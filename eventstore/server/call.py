@@ -91,8 +91,8 @@ class Call:
         length = self.request.content_length
         if length is not None and length > BODY_BYTES_MAX:
             raise _too_large(length, BODY_BYTES_MAX)
-        if self.request.content.is_eof():  # all of it came with the head: nothing to wait for
-            return await self._read()
+        if self.request.content.is_eof():
+            return self._come()
         if (self.header("Expect") or "").lower() == "100-continue" and self.request.transport is not None:
             self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
@@ -101,22 +101,31 @@ class Call:
         except TimeoutError:
             raise Malformed(f"the body had not arrived after {BODY_SECONDS_MAX:g} seconds") from None
 
+    def _come(self) -> bytes:
+        """The body that came with the head, all of it."""
+        with _breaking_off():
+            data = self.request.content.read_nowait()
+        self._weigh(len(data), len(data))
+        return data
+
     async def _read(self) -> bytes:
+        """The body as it comes."""
         parts: list[bytes] = []
         size = 0
-        try:
+        with _breaking_off():
             while part := await self.request.content.readany():
                 size += len(part)
-                if size > BODY_BYTES_MAX:
-                    raise _too_large(size, BODY_BYTES_MAX)
-                self._weigh(len(part))
+                self._weigh(len(part), size)
                 parts.append(part)
-        except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
-            raise Malformed(f"the body broke off or is not in its Content-Encoding: {error}") from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
-    def _weigh(self, size: int) -> None:
-        """Count what this request holds. Raises Throttled when all of them together hold too much."""
+    def _weigh(self, size: int, whole: int) -> None:
+        """Count what this request holds.
+
+        Raises TooLarge when the `whole` of it is too much, Throttled when all of them together hold too much.
+        """
+        if whole > BODY_BYTES_MAX:
+            raise _too_large(whole, BODY_BYTES_MAX)
         self.in_flight.bytes += size
         self.held += size
         if self.in_flight.bytes > BODIES_BYTES_MAX and self.held < self.in_flight.bytes:
@@ -206,6 +215,17 @@ def ignored_header(names: list[str]) -> dict[str, str]:
     """For answers with no place for an outcome: a header names what was ignored."""
     safe = ", ".join("".join(c for c in name if c.isascii() and c.isprintable()) for name in names)
     return {"X-Quire-Ignored": safe[:1000]} if names else {}
+
+
+class _breaking_off:
+    """Turn what can go wrong with a body on its way into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, web.RequestPayloadError | HttpProcessingError | ConnectionError):
+            raise Malformed(f"the body broke off or is not in its Content-Encoding: {error}") from error
 
 
 def _too_large(size: int, limit: int, hint: str = "") -> TooLarge:

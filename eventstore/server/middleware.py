@@ -49,7 +49,8 @@ class Front:
         self._meter = meter
         self._in_flight = InFlight()
         self._loopback = settings.loopback
-        self._known: set[tuple[str, str, str]] = set()
+        self._own_host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self._bases: dict[tuple[str, str, bool, str], str] = {}
         self._store = store
         self._settings = settings
         self._handlers = handlers
@@ -115,33 +116,34 @@ class Front:
         Raises Malformed for a Host that cannot be, Forbidden for one that is not ours: on a loopback address a
         page of some other site may have been led here.
         """
-        scheme, host, trusted = self._reached_by(request)
+        asked = (*self._reached_by(request), request.headers.get("Origin", ""))
+        base = self._bases.get(asked)
+        if base is None:
+            base = self._checked_base(*asked)
+            if len(self._bases) < KNOWN_HOSTS_MAX:
+                self._bases[asked] = base
+        return base
+
+    def _checked_base(self, scheme: str, host: str, trusted: bool, origin: str) -> str:
         if not _HOST.match(host) or scheme not in ("http", "https"):
             raise Malformed("the Host header makes no sense", code="value")
         base = self._settings.base_url.rstrip("/") or f"{scheme}://{host}"
         if self._loopback:
-            self._refuse_strangers(
-                "" if trusted else f"http://{host}", request.headers.get("Origin", ""), base
-            )
+            self._refuse_strangers("" if trusted else f"http://{host}", origin, base)
         return base
 
     def _refuse_strangers(self, host: str, origin: str, base: str) -> None:
         """Raise Forbidden unless Host and Origin, where there are any, are of this machine or as configured."""
-        known = (host, origin, base)
-        if known in self._known:
-            return
         own = _authority(self._settings.base_url or ("" if host else base))
         for name, url in (("Host", host), ("Origin", origin)):
             if url and not is_loopback(_authority(url)[0]) and (_authority(url) != own or not own[0]):
                 raise Forbidden(f"{name} {url[:80]} is not this server's; name it with --base-url if it is")
-        if len(self._known) < KNOWN_HOSTS_MAX:
-            self._known.add(known)
 
     def _reached_by(self, request: web.BaseRequest) -> tuple[str, str, bool]:
         """Scheme and host, and whether a trusted proxy says so."""
-        own = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        scheme, host = request.scheme, request.headers.get("Host") or f"{own}:{self._settings.port}"
-        if request.remote not in self._settings.trusted_proxies or "X-Forwarded-Host" not in request.headers:
+        scheme, trusted = request.scheme, self._settings.trusted_proxies
+        host = request.headers.get("Host") or f"{self._own_host}:{self._settings.port}"
+        if not trusted or request.remote not in trusted or "X-Forwarded-Host" not in request.headers:
             return scheme, host, False
         host = request.headers["X-Forwarded-Host"].split(",")[0].strip()
         scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()

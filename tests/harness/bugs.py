@@ -11,6 +11,7 @@ import msgspec
 
 from eventstore.batch import Batch
 from eventstore.command import Accepted, Command, Key
+from eventstore.decide import Previous
 from eventstore.delivery import fence, message
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
@@ -30,10 +31,10 @@ def read_before_lock() -> None:
     take = SQLiteLog.take
 
     async def early(self: SQLiteLog, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
-        wanted = msgspec.json.encode([(type, id, body) for (type, id), body in keys.items()]).decode()
-        (found,) = await self.rows((run.SQL["previous"], (wanted,)))
+        (found,) = await self.rows((run.SQL["previous"], (msgspec.json.encode(list(keys)).decode(),)))
         snapshot = await take(self, keys, count)
-        return msgspec.structs.replace(snapshot, previous=run.previous(found))
+        previous = {(row[0], row[1]): Previous(*row[2:]) for row in found}
+        return msgspec.structs.replace(snapshot, previous=previous)
 
     async def pipelined(self: Writer) -> None:
         running: set[asyncio.Task[None]] = set()

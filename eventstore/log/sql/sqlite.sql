@@ -3,13 +3,25 @@
 -- name: tip
 SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1
 
--- name: definition
--- ?1 the definition types as a JSON array
-SELECT max((SELECT max(position) FROM quire_event WHERE type = kind.value)) FROM json_each(?1) AS kind
+-- name: take
+-- ?1 the definition types, ?2 [type, id] pairs, both JSON arrays: the tip, the position of the last definition, and as
+-- JSON the last event of each pair. In one row, so that it is one step; one seek in the resource index for each pair
+SELECT tip.position, tip.at, tip.hash, last.definition, (
+    SELECT json_group_array(json_array(e.type, e.id, e.position, e.action, e.at))
+    FROM json_each(?2) AS wanted CROSS JOIN quire_event AS e
+    WHERE e.position = (
+        SELECT max(position) FROM quire_event
+        WHERE type = wanted.value ->> 0 AND id = wanted.value ->> 1
+    )
+)
+FROM (
+    SELECT max((SELECT max(position) FROM quire_event WHERE type = kind.value)) AS definition
+    FROM json_each(?1) AS kind
+) AS last LEFT JOIN (SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1) AS tip
 
 -- name: previous
--- ?1 a JSON array of [type, id, body needed]; one seek in the resource index for each
-SELECT e.type, e.id, e.position, e.action, e.at, CASE WHEN wanted.value ->> 2 THEN e.data END
+-- ?1 a JSON array of [type, id]; their last events with their bodies, one seek in the resource index for each
+SELECT e.type, e.id, e.position, e.action, e.at, e.data
 FROM json_each(?1) AS wanted CROSS JOIN quire_event AS e
 WHERE e.position = (
     SELECT max(position) FROM quire_event
@@ -35,11 +47,6 @@ SELECT count(*) FROM (
     )
     LIMIT ?2
 )
-
--- name: insert
-INSERT INTO quire_event (
-    position, type, id, action, at, "transaction", definition, method, header, data, context, salt, digest, hash
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: last
 SELECT position, action, at, data
