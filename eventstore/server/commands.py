@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -173,24 +174,24 @@ async def export(place: Place, to: str, format: exporting.Format, types: Collect
     say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
 
 
-async def copy(source: Place, to: Place) -> reports.Verified:
-    """Copy what is not there yet, then check the copy against the source's tip."""
+async def copy(source: Place, to: Place, until: str) -> reports.Verified:
+    """Copy what is not there yet, up to a position or a time, then check the copy against the source's chain."""
     from eventstore.log.base import Identity
-    from eventstore.server.copying import copy
+    from eventstore.server.copying import copy, end_of_copy
 
     started = time.perf_counter()
     async with reading(source) as log:
-        tip = await log.tip()
+        end = await end_of_copy(log, until, datetime.now(UTC))
         own = Identity(log.id, log.fhir_version, log.created)
         target = await open_log(to, fhir_version=log.fhir_version, copy_of=own)
         try:
-            with bar("events", tip.position) as progress:
-                done = await copy(log, target, progress)
+            with bar("events", end.position) as progress:
+                done = await copy(log, target, end, progress)
         finally:
             await target.close()
     seconds = time.perf_counter() - started
     say(f"{done:,} events copied in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
-    return await verify(to, [tip], None, as_json=False)
+    return await verify(to, [end], None, as_json=False)
 
 
 async def verify(
