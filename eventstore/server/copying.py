@@ -11,8 +11,8 @@ from eventstore.errors import Conflict, Invalid, Unavailable
 from eventstore.event import Event, Position, Tip
 from eventstore.follower import CHUNK_BYTES, CHUNK_EVENTS
 from eventstore.log.base import EventLog, Span
-from projections.changes import changes
 from eventstore.server.times import written
+from projections.changes import changes
 from projections.engine import Engine
 
 
@@ -73,7 +73,9 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
         )
     at, done = tip.position, 0
     try:
-        while events := await source.events(Span(at, end.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)):
+        while events := await source.events(
+            Span(at, end.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
+        ):
             await _append(target, engine, at, events)
             at = events[-1].position
             done += len(events)

@@ -84,7 +84,10 @@ async def test_a_time_is_the_end_of_what_was_written_before_it(
     [
         ("6", "--until 6: the log ends at 5"),
         ("0", "--until 0: the log has no event up to there"),
-        ("3", "--until 3 is inside the transaction that begins at 3; end before it, at 2, or after all of it"),
+        (
+            "3",
+            "--until 3 is inside the transaction that begins at 3; end before it, at 2, or after all of it",
+        ),
         ("99999999999999999999", "neither a position nor a time"),
         ("-1", "neither a position nor a time"),
         ("٣", "neither a position nor a time"),

@@ -19,7 +19,7 @@ from eventstore.audit import verify
 from eventstore.body import read
 from eventstore.command import Accepted, Command
 from eventstore.errors import Invalid, Unavailable
-from eventstore.log.base import EventLog, Hole
+from eventstore.log.base import Hole
 from eventstore.log.opening import Place, open_log
 from eventstore.log.sql import migrations
 from eventstore.server.app import open_store
@@ -90,5 +90,4 @@ async def test_a_log_of_a_later_version_is_refused(old: Place) -> None:
             file.execute(f"PRAGMA user_version = {later}")
     for write in (True, False):
         with pytest.raises(Unavailable, match=f"a newer Quire wrote this log .schema {later}.*update Quire"):
-            log: EventLog = await open_log(old, write=write)
-            await log.close()
+            await open_log(old, write=write)
