@@ -85,6 +85,20 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
     return done
 
 
+async def _next(source: EventLog, after: Position, until: Position) -> list[Event]:
+    """The next events, some whole transactions: a copy that is killed ends between two."""
+    events: list[Event] = []
+    while True:
+        at = events[-1].position if events else after
+        more = await source.events(Span(at, until, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES))
+        events += more
+        if not more or events[-1].position == until:
+            return events
+        last = events[-1].transaction
+        if whole := [event for event in events if event.transaction != last]:
+            return whole
+
+
 async def _append(target: EventLog, engine: Engine, after: Position, events: Sequence[Event]) -> None:
     rows = engine.project(await changes(target, events))
     snapshot = await target.take({}, {})

@@ -12,8 +12,9 @@ from harness.command import Told, quire
 from eventstore.body import read
 from eventstore.command import Command
 from eventstore.event import Event
-from eventstore.log.base import EventLog, Span
+from eventstore.log.base import EventLog, Identity, Span
 from eventstore.log.opening import Place, open_log
+from eventstore.server import copying
 from eventstore.server.app import open_store
 from eventstore.server.settings import Settings
 from eventstore.store import Store
@@ -64,6 +65,28 @@ async def test_a_copy_ends_where_it_is_told_and_goes_on(store: Store, place: Pla
     await store.submit(thing(5))
     assert (await copy(place, to)).code == 0
     assert await copied(to) == await events(store.log)
+
+
+class Cut(Exception):
+    """The copy ends here."""
+
+
+@pytest.mark.parametrize(("chunk", "there"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 5)])
+async def test_a_copy_that_is_cut_off_ends_between_two_transactions(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, there: int
+) -> None:
+    def progress(done: int) -> None:
+        raise Cut
+
+    monkeypatch.setattr(copying, "CHUNK_EVENTS", chunk)
+    log = store.log
+    target = await open_log(Place(tmp_path / "copy"), copy_of=Identity(log.id, log.fhir_version, log.created))
+    try:
+        with pytest.raises(Cut):
+            await copying.copy(log, target, await log.tip(), progress)
+        assert await events(target) == (await events(log))[:there]
+    finally:
+        await target.close()
 
 
 async def test_a_time_is_the_end_of_what_was_written_before_it(

@@ -99,7 +99,7 @@ async def ready(client: Client, wanted: str) -> Reply:
 
 async def cursor(client: Client) -> str:
     """The cursor of the log's end."""
-    return str((await client.get("/_changes?since=now")).json["next"])
+    return str((await client.get("/_changes?since=now")).json["cursor"])
 
 
 @pytest.fixture
