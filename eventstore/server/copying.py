@@ -73,9 +73,7 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
         )
     at, done = tip.position, 0
     try:
-        while events := await source.events(
-            Span(at, end.position, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)
-        ):
+        while events := await _next(source, at, end.position):
             await _append(target, engine, at, events)
             at = events[-1].position
             done += len(events)
