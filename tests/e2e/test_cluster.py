@@ -92,6 +92,7 @@ async def test_a_cluster_to_play_with(tmp_path: Path) -> None:
         cluster.process.send_signal(signal.SIGTERM)
         assert await cluster.end() == 0, cluster.said
         assert [port for port in ports(cluster.port) if taken(port)] == []
+        assert not (cluster.home / "postgres" / "postmaster.pid").exists()
         await cluster.start()
         cluster.said = ""
         await cluster.until("logs ")
@@ -101,6 +102,7 @@ async def test_a_cluster_to_play_with(tmp_path: Path) -> None:
             assert (await second.put("/Shift/n2", {"by": "again"})).version == 6
         cluster.process.send_signal(signal.SIGINT)
         assert await cluster.end() == 0, cluster.said
+        assert not (cluster.home / "postgres" / "postmaster.pid").exists()
     finally:
         with suppress(ProcessLookupError):
             cluster.process.send_signal(signal.SIGTERM)

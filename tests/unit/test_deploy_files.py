@@ -15,6 +15,7 @@ import pytest
 import typer
 import yaml
 
+from eventstore import __version__
 from eventstore.server import cli
 from eventstore.server.routes import ROOT
 
@@ -117,6 +118,7 @@ def test_the_nodes_of_kubernetes_are_looked_at_where_the_server_answers() -> Non
     }
     assert paths == {"startup": "/health", "liveness": "/health", "readiness": "/ready"}
     assert {path[1:] for path in paths.values()} <= set(ROOT)
+    assert container["image"] == f"quire:{__version__}"
     told = {one["name"]: one for one in container["env"]}
     assert "secretKeyRef" in told["QUIRE_DB"]["valueFrom"]
     assert "secretKeyRef" in told["QUIRE_NATS"]["valueFrom"]
