@@ -8,12 +8,14 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 
 import aiohttp
+import pytest
 from harness.client import Client
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "cluster.py"
@@ -82,8 +84,15 @@ class Running:
         return self.process.returncode or 0
 
 
-async def test_a_cluster_to_play_with(tmp_path: Path) -> None:
-    cluster = Running(tmp_path / "cluster", free_ports())
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Not `tmp_path`: every run of pytest closes that to other users, PostgreSQL's too."""
+    with tempfile.TemporaryDirectory(prefix="quire-cluster-") as directory:
+        yield Path(directory)
+
+
+async def test_a_cluster_to_play_with(home: Path, tmp_path: Path) -> None:
+    cluster = Running(home, free_ports())
     await cluster.start()
     try:
         await cluster.until("logs ")

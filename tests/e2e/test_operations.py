@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -218,27 +219,27 @@ class Database:
 
 
 def _give(*directories: Path) -> None:
-    """To the user whom PostgreSQL runs as, when we are root; parents are let through."""
+    """To the user whom PostgreSQL runs as, when we are root."""
     if os.geteuid() == 0:
         import pwd
 
         user = pwd.getpwnam("pgserver")
         for directory in directories:
             os.chown(directory, user.pw_uid, user.pw_gid)
-            for parent in directory.parents:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
 
 @pytest.fixture
-async def database(postgres_url: str, tmp_path: Path) -> AsyncIterator[Database]:
-    """Started after the session's own, which makes the user and lets the programs be read."""
-    home = tmp_path / "pg"
-    home.mkdir()
-    made = Database(home)
-    await made.make()
-    yield made
-    for cluster in ("first", "base"):
-        await made.stop(cluster)
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    """Started after the session's own, which makes the user and lets the programs be read.
+
+    Not in `tmp_path`: every run of pytest closes that to other users, PostgreSQL's too.
+    """
+    with tempfile.TemporaryDirectory(prefix="quire-pg-") as home:
+        made = Database(Path(home))
+        await made.make()
+        yield made
+        for cluster in ("first", "base"):
+            await made.stop(cluster)
 
 
 async def test_the_guide_on_postgresql(database: Database, tmp_path: Path) -> None:
