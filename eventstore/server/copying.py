@@ -9,6 +9,7 @@ from eventstore.errors import Conflict, Invalid, Unavailable
 from eventstore.event import Event, Position
 from eventstore.follower import CHUNK_BYTES, CHUNK_EVENTS
 from eventstore.log.base import EventLog, Span
+from eventstore.membership import Membership
 from projections.changes import changes
 from projections.engine import Engine
 
@@ -18,12 +19,14 @@ async def copy(source: EventLog, target: EventLog, progress: Callable[[int], Non
 
     Raises Invalid when the target has other events than the source, Conflict when somebody else writes to it.
     """
-    engine = Engine(target)
-    await engine.start(_nobody_waits)
-    tip = await target.tip()
-    await _same(source, target, tip.position, tip.hash)
-    at, done = tip.position, 0
+    members = Membership(target)
+    await members.start()
+    engine = Engine(target, members)
     try:
+        await engine.start(_nobody_waits)
+        tip = await target.tip()
+        await _same(source, target, tip.position, tip.hash)
+        at, done = tip.position, 0
         while events := await source.events(Span(at, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES)):
             await _append(target, engine, at, events)
             at = events[-1].position
@@ -31,6 +34,7 @@ async def copy(source: EventLog, target: EventLog, progress: Callable[[int], Non
             progress(done)
     finally:
         await engine.stop()
+        await members.stop()
     return done
 
 
