@@ -11,6 +11,7 @@ from eventstore.errors import Conflict, Invalid, Unavailable
 from eventstore.event import Event, Position, Tip
 from eventstore.follower import CHUNK_BYTES, CHUNK_EVENTS
 from eventstore.log.base import EventLog, Span
+from eventstore.membership import Membership
 from eventstore.server.times import written
 from projections.changes import changes
 from projections.engine import Engine
@@ -63,16 +64,18 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
     Answers how many events. Raises Invalid when the target has other events than the source or is beyond the end,
     Conflict when somebody else writes to it.
     """
-    engine = Engine(target)
-    await engine.start(_nobody_waits)
-    tip = await target.tip()
-    await _same(source, target, tip.position, tip.hash)
-    if tip.position > end.position:
-        raise Invalid(
-            f"the target is at {tip.position} already, beyond {end.position}; copy to a place that has no log"
-        )
-    at, done = tip.position, 0
+    members = Membership(target)
+    await members.start()
+    engine = Engine(target, members)
     try:
+        await engine.start(_nobody_waits)
+        tip = await target.tip()
+        await _same(source, target, tip.position, tip.hash)
+        if tip.position > end.position:
+            raise Invalid(
+                f"the target is at {tip.position} already, beyond {end.position}; copy to a place that has no log"
+            )
+        at, done = tip.position, 0
         while events := await _next(source, at, end.position):
             await _append(target, engine, at, events)
             at = events[-1].position
@@ -80,6 +83,7 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
             progress(done)
     finally:
         await engine.stop()
+        await members.stop()
     return done
 
 
