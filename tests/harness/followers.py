@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from random import Random
 
@@ -23,11 +24,11 @@ SILENCE_SECONDS = 2.0
 
 
 class FeedFollower:
-    """One client of server-sent events. It comes back with Last-Event-ID, sometimes with `since`."""
+    """One client of server-sent events. It comes back with Last-Event-ID, sometimes with `since`, to any node."""
 
-    def __init__(self, url: str, random: Random, followed: Followed) -> None:
+    def __init__(self, urls: Sequence[str], random: Random, followed: Followed) -> None:
         self.followed = followed
-        self._url = url
+        self._urls = urls
         self._random = random
         self._cursor = ""
         self._task: asyncio.Task[None] | None = None
@@ -43,13 +44,12 @@ class FeedFollower:
                 self._task.result()
 
     async def _run(self) -> None:
-        path = "/".join(
-            part for part in (self._url, self.followed.type, self.followed.id, "_changes") if part
-        )
+        parts = (self.followed.type, self.followed.id, "_changes")
+        path = "".join(f"/{part}" for part in parts if part)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             while True:
                 with suppress(aiohttp.ClientError, ConnectionError):
-                    await self._connect(session, path)
+                    await self._connect(session, self._random.choice(self._urls) + path)
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _connect(self, session: aiohttp.ClientSession, path: str) -> None:

@@ -1,4 +1,4 @@
-"""One run of the fault harness: a server under load and under faults, and at its end every guarantee checked."""
+"""One run of the fault harness: nodes under load and under faults, and at its end every guarantee checked."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, Self
 
-from eventstore.log.base import Span
-from eventstore.log.sqlite import LOG_FILE, SQLiteLog
+from eventstore.log.base import EventLog, Span
+from eventstore.log.opening import Place, open_log
 from harness import checkers, verifiable
 from harness.checkers import Violated
 from harness.followers import FeedFollower, StreamFollower, delivered
@@ -33,6 +32,7 @@ TESTS = Path(__file__).parents[1]
 WAIT_SECONDS_MAX = 60.0
 STALL_SECONDS_MAX = 15.0
 DEATH_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 10.0
 LOOK_SECONDS = 0.01
 LIMITS: Mapping[str, Any] = {
     "eventstore.log.sqlite.CHECKPOINT_AFTER_BYTES": 512 * 1024,
@@ -67,10 +67,13 @@ class Row(NamedTuple):
 
 
 class Run:
-    """A data directory, the server over it, its clients, and what they were told.
+    """A log, the nodes over it, their clients, and what they were told.
 
-    `broker` is `embedded`, or the URL of a nats-server of ours, and `stream_url` where consumers reach it. `disk` is
-    where the data directory is to be, when that is not `directory`.
+    The log is SQLite in the data directory, or in the database of `db`; `proxy` is the URL by which the nodes reach
+    that one, when it is another. `broker` is `embedded`, or the URL of nats-servers of ours, and `stream_url` where
+    consumers reach them. `disk` is where the data directory is to be, when that is not `directory`.
+
+    `server` is the node that the next thing is done to.
     """
 
     def __init__(
@@ -79,6 +82,9 @@ class Run:
         seed: int,
         directory: Path,
         *,
+        db: str = "",
+        proxy: str = "",
+        nodes: int = 1,
         broker: str = "embedded",
         stream_url: str = "",
         bug: str = "",
@@ -97,35 +103,43 @@ class Run:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data = (disk or directory) / "data"
+        self.place = Place(self.data, db)
+        self.nats_port = free_port()
         self._limits = {**LIMITS, **(limits or {})}
-        self.server = self._server(broker, bug)
+        self._environment = {
+            "PYTHONPATH": str(TESTS), "QUIRE_BUG": bug, "QUIRE_DB": proxy or db,
+            "QUIRE_NATS": broker, "QUIRE_STREAM_REPLICAS": str(1 + broker.count(",")),
+        }  # fmt: skip
+        self.nodes = [self._node(number) for number in range(nodes)]
+        self.server = self.nodes[0]
         self.stream_url = stream_url or f"nats://127.0.0.1:{self.nats_port}"
-        self.traffic = Traffic(seed, self.server.port, self.record, clients)
+        self.traffic = Traffic(seed, self.record, clients)
         self.record.followed += [
             Followed("all"), Followed("a type", "Counter"), Followed("a resource", "Doc", "shared"),
         ]  # fmt: skip
-        self._feed = [
-            FeedFollower(self.server.url, Random(f"{seed}/{one.name}"), one) for one in self.record.followed
-        ]
+        urls = [node.url for node in self.nodes]
+        self._feed = [FeedFollower(urls, Random(f"{seed}/{one.name}"), one) for one in self.record.followed]
         self._stream = StreamFollower(self.stream_url, self.record)
         self._followers: list[FeedFollower | StreamFollower] = [*self._feed, self._stream]
         self._begun = time.monotonic()
-        self._output: int = -1
 
-    def _server(self, broker: str, bug: str) -> Server:
-        server = Server(self.data)
-        self.nats_port = free_port()
-        server.program = (sys.executable, "-m", "harness.launcher", "serve")
-        server.options = ("--nats", broker, "--nats-port", str(self.nats_port), "--log-format", "text")
-        server.environment = {"PYTHONPATH": str(TESTS), "QUIRE_BUG": bug}
-        return server
+    def _node(self, number: int) -> Server:
+        node = Server(self.data.with_name(f"data{number or ''}"))
+        node.program = (sys.executable, "-m", "harness.launcher", "serve")
+        node.options = ("--nats-port", str(self.nats_port), "--log-format", "text")
+        node.environment = dict(self._environment)
+        return node
 
-    # The server's life.
+    # The nodes' life.
 
     async def __aenter__(self) -> Self:
-        self._output = os.open(self.directory / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self.server.told = self._output
+        for node, log in zip(self.nodes, self._logs(), strict=True):
+            node.told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         return self
+
+    def _logs(self) -> list[Path]:
+        """What each node says."""
+        return [self.directory / f"server{number or ''}.log" for number in range(len(self.nodes))]
 
     async def __aexit__(self, kind: object, error: BaseException | None, _: object) -> None:
         try:
@@ -141,15 +155,20 @@ class Run:
             error.add_note(self.last_words())
 
     def last_words(self) -> str:
-        """What the server said last, and how to do this again."""
-        lines = (self.directory / "server.log").read_text("utf-8", "replace").splitlines()
-        return "\n".join((f"SEED={self.seed}, {self.name}; the server said last:", *lines[-20:]))
+        """What the nodes said last, and how to do this again."""
+        said = [log.read_text("utf-8", "replace").splitlines()[-20:] for log in self._logs()]
+        return "\n".join(
+            (f"SEED={self.seed}, {self.name}; said last:", *("\n".join(lines) for lines in said))
+        )
 
     async def start(self, failpoints: str = "") -> None:
-        """Start the server with these failpoints, and let the load reach it."""
-        self._arm(failpoints, None)
-        await self.server.start()
-        self.traffic.shared.up.set()
+        """Start every node that does not run with these failpoints, and let the load reach it."""
+        await asyncio.gather(*(self._start(node, failpoints) for node in self.nodes if not node.running))
+
+    async def _start(self, node: Server, failpoints: str) -> None:
+        self._arm(node, failpoints, None)
+        await node.start()
+        self.traffic.shared.came(node.port)
 
     async def load(self) -> None:
         """Begin: types, clients, followers."""
@@ -158,40 +177,52 @@ class Run:
             follower.start()
         self.traffic.start()
 
+    def turn(self) -> Server:
+        """Any node may be the next that something is done to."""
+        self.server = self.random.choice(self.nodes)
+        return self.server
+
     async def dies(self, failpoints: str, limits: Mapping[str, Any] | None = None) -> None:
-        """Start the server with a failpoint that kills it, while starting or under load, and wait for its end."""
-        self._arm(failpoints, limits)
+        """Start the node with a failpoint that kills it, while starting or under load, and wait for its end."""
+        self._arm(self.server, failpoints, limits)
         await self.server.launch()
         if await self.server.ready():
-            self.traffic.shared.up.set()
+            self.traffic.shared.came(self.server.port)
         await self.ended(failpoints)
 
     async def ended(self, why: str) -> None:
-        """Wait until the server has died by SIGKILL."""
+        """Wait until the node has died by SIGKILL."""
         assert self.server.process is not None
         try:
             async with asyncio.timeout(DEATH_SECONDS_MAX):
                 code = await self.server.process.wait()
         except TimeoutError:
             raise AssertionError(f"{why} was not reached in {DEATH_SECONDS_MAX:g} seconds") from None
-        self.traffic.shared.up.clear()
+        self.traffic.shared.went(self.server.port)
         self.traffic.raise_failed()
         assert code == -signal.SIGKILL, f"the server ended with {code}, armed with {why!r}"
         self.kills += 1
 
     async def kill(self) -> None:
-        """kill -9, from outside."""
+        """kill -9 of the node, from outside."""
         assert self.server.process is not None
         self.server.process.kill()
         await self.ended("kill -9")
+
+    async def stop(self) -> None:
+        """End all nodes as an operator does."""
+        codes = await asyncio.gather(*(node.stop(STOP_SECONDS_MAX) for node in self.nodes if node.running))
+        for node in self.nodes:
+            self.traffic.shared.went(node.port)
+        assert not any(codes), f"the nodes ended with {codes}"
 
     def signal(self, number: signal.Signals) -> None:
         assert self.server.process is not None
         self.server.process.send_signal(number)
 
-    def _arm(self, failpoints: str, limits: Mapping[str, Any] | None) -> None:
-        self.server.environment["QUIRE_FAILPOINTS"] = failpoints
-        self.server.environment["QUIRE_LIMITS"] = json.dumps({**self._limits, **(limits or {})})
+    def _arm(self, node: Server, failpoints: str, limits: Mapping[str, Any] | None) -> None:
+        node.environment["QUIRE_FAILPOINTS"] = failpoints
+        node.environment["QUIRE_LIMITS"] = json.dumps({**self._limits, **(limits or {})})
 
     @property
     def broker_pid(self) -> int:
@@ -238,24 +269,31 @@ class Run:
     # The end.
 
     async def _finish(self) -> None:
-        """Let everything come to rest, stop the server, and check every guarantee."""
+        """Let everything come to rest, stop the nodes, and check every guarantee."""
         await self.traffic.stop()
         await self._rest()
         await self.traffic.look()
         stream = [delivered(message) for message in await stored(self.stream_url)]
         for follower in self._followers:
             await follower.stop()
-        code = await self.server.stop(10)
-        assert code == 0, f"the server ended with {code}"
+        await self.stop()
         await self._check(stream)
         if self.violations:
             self.note = f"broken: {', '.join(sorted({one.guarantee for one in self.violations}))}"
             raise Broken(self.violations)
 
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[EventLog]:
+        """The log, read beside the nodes."""
+        log = await open_log(self.place, write=False)
+        try:
+            yield log
+        finally:
+            await log.close()
+
     async def _rest(self) -> None:
         """Wait until whoever follows the log is at its end."""
-        log = await SQLiteLog.open(self.data, write=False)
-        try:
+        async with self.reading() as log:
             tip = (await log.tip()).position
             for follower in self._feed:
                 one = follower.followed
@@ -263,14 +301,14 @@ class Run:
                 last = [event.position for event in await log.events(span)] or [0]
                 await self._reaches("Resumable", one.name, one.reached, last[0])
             await self._reaches("Fenced", "the stream's consumer", lambda: self._stream.position, tip)
-            await self._reaches("Replayable", Tally.name, lambda: _tallied(self.data), tip)
-        finally:
-            await log.close()
+            await self._reaches("Replayable", Tally.name, lambda: log.checkpoint(Tally.name), tip)
 
-    async def _reaches(self, guarantee: str, who: str, position: Callable[[], int], wanted: int) -> None:
+    async def _reaches(
+        self, guarantee: str, who: str, position: Callable[[], int | Awaitable[int | None]], wanted: int
+    ) -> None:
         """Wait until somebody is at a position; a violation when nothing moves for STALL_SECONDS_MAX."""
         reached, since = -1, time.monotonic()
-        while (now := position()) < wanted:
+        while (now := await _known(position())) < wanted:
             if now != reached:
                 reached, since = now, time.monotonic()
             if time.monotonic() - since > STALL_SECONDS_MAX:
@@ -282,8 +320,7 @@ class Run:
 
     async def _check(self, stream: list[Any]) -> None:
         """Every guarantee, also when one of them is broken."""
-        log = await SQLiteLog.open(self.data, write=False)
-        try:
+        async with self.reading() as log:
             events, holes = await checkers.events_of(log), await log.holes()
             self.events = len(events)
             history, record = History(events), self.record
@@ -300,12 +337,12 @@ class Run:
                 lambda: checkers.fresh(history, record),
                 lambda: checkers.answered(record),
                 lambda: checkers.replayable(log, events, (*BUILT_IN, Tally())),
-                lambda: verifiable.verifiable(log, self.directory / "copy", Random(self.seed)),
             ]
             for check in checks:
                 await self._hold(check)
-        finally:
-            await log.close()
+        await self._hold(
+            lambda: verifiable.verifiable(self.place, self.directory / "copy", Random(self.seed))
+        )
 
     async def _hold(self, check: Callable[[], Any]) -> None:
         try:
@@ -330,23 +367,20 @@ class Run:
         await self.traffic.cancel()
         for follower in self._followers:
             await follower.stop()
-        process = self.server.process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-            await process.wait()
-        os.close(self._output)
+        for node in self.nodes:
+            if node.process is not None and node.running:
+                node.process.send_signal(signal.SIGCONT)
+                await node.kill()
+            os.close(node.told)
         shutil.rmtree(self.directory / "copy", ignore_errors=True)
         if self._passed and not self.kept:
-            shutil.rmtree(self.data)
+            for node in self.nodes:
+                shutil.rmtree(node.data, ignore_errors=True)
 
 
 Begin = Callable[..., Run]
 """Makes a run: its name and its options."""
 
 
-def _tallied(data: Path) -> int:
-    """The checkpoint of the projection that follows behind."""
-    with closing(sqlite3.connect(data / LOG_FILE)) as file:
-        found = file.execute("SELECT position FROM quire_checkpoint WHERE name = ?", (Tally.name,)).fetchone()
-    return int(found[0]) if found else 0
+async def _known(position: int | Awaitable[int | None]) -> int:
+    return position if isinstance(position, int) else await position or 0

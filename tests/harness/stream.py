@@ -113,8 +113,8 @@ async def _quiet(_error: Exception) -> None:
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
-    """A client; nobody in particular unless told."""
-    client = await nats.connect(url, **{"error_cb": _quiet, **options})
+    """A client; nobody in particular unless told. Of a cluster any server."""
+    client = await nats.connect(url.split(","), **{"error_cb": _quiet, **options})
     try:
         yield client
     finally:

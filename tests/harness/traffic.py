@@ -21,13 +21,16 @@ ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 """Before a server that is away is asked again."""
 METERED = "metered-n"
+MOVE_CHANCE = 0.1
+"""Of asking another node than the last time."""
 
 
 class Shared:
     """What all clients know."""
 
-    def __init__(self, port: int, record: Record) -> None:
-        self.port = port
+    def __init__(self, record: Record) -> None:
+        self.ports: list[int] = []
+        """Of the nodes that run."""
         self.record = record
         self.operations = itertools.count(1)
         self.claims = itertools.count()
@@ -38,12 +41,24 @@ class Shared:
         self.pause_seconds = 0.0
         """Of each client, between two things that it does."""
 
+    def came(self, port: int) -> None:
+        """A node runs."""
+        self.ports.append(port)
+        self.up.set()
+
+    def went(self, port: int) -> None:
+        """A node runs no more."""
+        if port in self.ports:
+            self.ports.remove(port)
+        if not self.ports:
+            self.up.clear()
+
 
 class Traffic:
     """So many clients, each with a generator of its own that is drawn from the seed."""
 
-    def __init__(self, seed: int, port: int, record: Record, clients: int = 16) -> None:
-        self.shared = Shared(port, record)
+    def __init__(self, seed: int, record: Record, clients: int = 16) -> None:
+        self.shared = Shared(record)
         self._seed = seed
         self._clients = [Client(self.shared, Random(f"{seed}/{n}"), n) for n in range(clients)]
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,14 +117,14 @@ class Traffic:
 
 
 class Client:
-    """One connection, one thing at a time."""
+    """One connection, one thing at a time; now and then at another node."""
 
     def __init__(self, shared: Shared, random: Random, number: int) -> None:
         self._shared = shared
         self._record = shared.record
         self._random = random
         self._number = number
-        self._wire = Wire(shared.port)
+        self._wire = Wire(0)
         self._notes: dict[str, int] = {}
         """Those of its own that are there, with their versions."""
         self._does: list[tuple[int, Callable[[], Awaitable[None]]]] = [
@@ -130,6 +145,13 @@ class Client:
     async def close(self) -> None:
         await self._wire.close()
 
+    async def _at_a_node(self, *, another: bool = False) -> None:
+        """Be connected to a node that runs, as far as is known."""
+        await self._shared.up.wait()
+        ports = self._shared.ports
+        if ports and (another or self._wire.port not in ports or self._random.random() < MOVE_CHANCE):
+            self._wire.move(self._random.choice(ports))
+
     # Writing, with retries.
 
     async def write(self, *writes: Write, again: bool = True) -> Attempt:
@@ -138,11 +160,11 @@ class Client:
         for number in itertools.count(1):
             attempt = Attempt(operation, f"{operation}.{number}", writes)
             self._record.attempts.append(attempt)
+            await self._at_a_node(another=number > 1)
             await self._attempt(attempt)
             if attempt.outcome != "unsent" and (attempt.outcome != "unknown" or not again):
                 return attempt
             await asyncio.sleep(PAUSE_SECONDS)
-            await self._shared.up.wait()
         raise AssertionError
 
     async def _attempt(self, attempt: Attempt) -> None:
@@ -204,6 +226,7 @@ class Client:
         self._record.listed.append(Listed(known, type, position, answer.json["total"], versions, bodies))
 
     async def _ask(self, path: str, headers: dict[str, str]) -> Answer | None:
+        await self._at_a_node()
         try:
             return await self._wire.ask("GET", path, None, headers, self._shared.answer_seconds)
         except Unanswered:
