@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import nats.js.errors
 
 from harness.network import NatsServer, Network
 from harness.process import free_port
-from harness.stream import connected
+from harness.stream import connected, stream_of
 
 SERVERS = 3
 START_SECONDS_MAX = 60.0
@@ -51,17 +52,30 @@ class NatsCluster:
     async def kill(self) -> None:
         await asyncio.gather(*(server.kill() for server in self.servers))
 
-    async def leader(self, stream: str = "QUIRE") -> NatsServer:
-        """The server that leads the stream's replicas now. Raises TimeoutError when none does for long."""
+    async def leader(self) -> NatsServer:
+        """The server that leads the stream's replicas now."""
+        info = await self._until(lambda info: info.cluster is not None and info.cluster.leader)
+        return self.servers[int(info.cluster.leader[1:])]
+
+    async def whole(self) -> None:
+        """Wait until every replica of the stream is current."""
+        await self._until(
+            lambda info: (
+                info.cluster is not None
+                and len(info.cluster.replicas or ()) == SERVERS - 1
+                and all(replica.current for replica in info.cluster.replicas)
+            )
+        )
+
+    async def _until(self, condition: Callable[[Any], Any]) -> Any:
+        """The stream's description, once it is so. Raises TimeoutError when it is not for START_SECONDS_MAX."""
         async with asyncio.timeout(START_SECONDS_MAX):
             while True:
-                try:
-                    async with connected(self.url, allow_reconnect=False) as client:
-                        info = await client.jetstream(timeout=1).stream_info(stream)
-                    if info.cluster is not None and info.cluster.leader:
-                        return self.servers[int(info.cluster.leader[1:])]
-                except (OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error):
-                    pass
+                with suppress(OSError, TimeoutError, nats.errors.Error, nats.js.errors.Error):
+                    async with stream_of(self.url, 1) as (js, name):
+                        info = await js.stream_info(name)
+                    if condition(info):
+                        return info
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def kill_leader(self) -> NatsServer:

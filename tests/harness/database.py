@@ -101,12 +101,16 @@ class Postgres:
         if self._process is None or not self.running:
             return
         family = self.family()
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await self._process.wait()
         while any(Path(f"/proc/{pid}").exists() for pid in family):
             await asyncio.sleep(LOOK_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all its processes."""
+        for pid in self.family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def family(self) -> list[int]:
         """Its processes, the first of all first."""
@@ -167,11 +171,11 @@ def url_at(*ports: int) -> str:
 
 
 @asynccontextmanager
-async def database() -> AsyncIterator[Postgres]:
+async def database(disk: Path | None = None) -> AsyncIterator[Postgres]:
     """One with an empty database, in a directory of its own that its user can reach; killed at the end."""
     with tempfile.TemporaryDirectory(prefix="quire-pg-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
-        made = await Postgres.made(Path(name) / "primary")
+        made = await Postgres.made((disk or Path(name)) / "primary")
         try:
             yield made
         finally:

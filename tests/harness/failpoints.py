@@ -1,7 +1,8 @@
-"""Named places in a running server where it can be killed, held up, or told that the disk is full.
+"""Named places in a running server where it can be killed, stopped, cut off, held up, or told that the disk is full.
 
 `QUIRE_FAILPOINTS` says where and how: `insert=kill@37,commit=sleep:20` kills the process when `insert` is reached for
-the 37th time, and sleeps 20 ms at every `commit`. `@n` is the nth time only, `@n%` every nth; without it every time.
+the 37th time, and sleeps 20 ms at every `commit`. `stop` is SIGSTOP; `vanish` lets the session with PostgreSQL hear
+nothing any more, as if the other end had lost its power. `@n` is the nth time only, `@n%` every nth; without it every time.
 The product knows nothing of this: `install` wraps its functions, those of SQLite and those of PostgreSQL.
 """
 
@@ -29,6 +30,7 @@ from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
 from eventstore.log.postgres import PostgresLog
 from eventstore.log.sqlite import SQLiteLog
+from harness.crowd import deafen
 
 POINTS = {
     "start": "the log is not open; the data directory is locked, where the log is in it",
@@ -51,18 +53,19 @@ POINTS = {
 }
 """Each failpoint, and what is so when it is reached."""
 
-_SPEC = re.compile(r"(\w+)=(kill|sleep|full|error)(?::(\d+))?(?:@(\d+)(%?))?")
+_SPEC = re.compile(r"(\w+)=(kill|stop|vanish|sleep|full|error)(?::(\d+))?(?:@(\d+)(%?))?")
 
 
-Failures = Mapping[str, Callable[[], Exception]]
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+Failures = Mapping[str, Exception]
 
 SQLITE: Failures = {
-    "full": lambda: sqlite3.OperationalError("database or disk is full"),
-    "error": lambda: sqlite3.OperationalError("disk I/O error"),
+    "full": sqlite3.OperationalError("database or disk is full"),
+    "error": sqlite3.OperationalError("disk I/O error"),
 }
 POSTGRES: Failures = {
-    "full": lambda: asyncpg.DiskFullError("no space left on device"),
-    "error": lambda: asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    "full": asyncpg.DiskFullError("no space left on device"),
+    "error": asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
 }
 """What each backend raises; what of it the storage has done, is another matter."""
 
@@ -80,10 +83,10 @@ class Failpoint(NamedTuple):
         return self.nth == 0 or (count % self.nth == 0 if self.again else count == self.nth)
 
     def act(self, failures: Failures) -> None:
-        if self.action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.action in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[self.action])
         elif self.action in failures:
-            raise failures[self.action]()
+            raise failures[self.action]
 
 
 class Failpoints:
@@ -99,10 +102,12 @@ class Failpoints:
             time.sleep(found.milliseconds / 1000)
             found.act(SQLITE)
 
-    async def reached(self, name: str) -> None:
+    async def reached(self, name: str, session: Any = None) -> None:
         """The place is reached on the event loop, which goes on with other things."""
         if (found := self._due(name)) is not None:
             await asyncio.sleep(found.milliseconds / 1000)
+            if found.action == "vanish":
+                deafen(session._transport.get_extra_info("socket"))
             found.act(POSTGRES)
 
     def _due(self, name: str) -> Failpoint | None:
@@ -266,10 +271,10 @@ def _around_async(
     @wraps(function)
     async def around(*args: Any, **kwargs: Any) -> Any:
         if before and only(*args):
-            await points.reached(before)
+            await points.reached(before, *args[:1])
         found = await function(*args, **kwargs)
         if after and only(*args):
-            await points.reached(after)
+            await points.reached(after, *args[:1])
         return found
 
     setattr(owner, name, around)

@@ -19,13 +19,14 @@ from eventstore.log.base import EventLog, Span
 from eventstore.log.opening import Place, open_log
 from harness import checkers, verifiable
 from harness.checkers import Violated
-from harness.followers import FeedFollower, StreamFollower, delivered
+from harness.followers import FeedFollower, Poller, StreamFollower, delivered
 from harness.model import History
 from harness.process import Server, free_port
 from harness.record import Followed, Record
 from harness.stream import stored
 from harness.tally import Tally
 from harness.traffic import METERED, Traffic
+from harness.wire import Unanswered, Wire
 from projections.engine import BUILT_IN
 
 TESTS = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ class Run:
     that one, when it is another. `broker` is `embedded`, or the URL of nats-servers of ours, and `stream_url` where
     consumers reach them. `disk` is where the data directory is to be, when that is not `directory`.
 
-    `server` is the node that the next thing is done to.
+    `polled`: another client reads the feed page by page, as fast as it can. `server` is the node that the next thing is done to.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Run:
         bug: str = "",
         limits: Mapping[str, Any] | None = None,
         clients: int = 16,
+        polled: bool = False,
         disk: Path | None = None,
     ) -> None:
         self.name, self.seed, self.kills, self.note = name, seed, 0, ""
@@ -97,6 +99,8 @@ class Run:
         self.record = Record()
         self.violations: list[Violated] = []
         self.events = 0
+        self.pauses_seconds: dict[str, float] = {}
+        """The longest, by what was done."""
         self.kept = False
         """Whether the data directory is wanted after the run."""
         self._passed = False
@@ -119,6 +123,9 @@ class Run:
         ]  # fmt: skip
         urls = [node.url for node in self.nodes]
         self._feed = [FeedFollower(urls, Random(f"{seed}/{one.name}"), one) for one in self.record.followed]
+        if polled:
+            self.record.followed.append(Followed("page by page"))
+            self._feed.append(Poller(urls, Random(seed), self.record.followed[-1]))
         self._stream = StreamFollower(self.stream_url, self.record)
         self._followers: list[FeedFollower | StreamFollower] = [*self._feed, self._stream]
         self._begun = time.monotonic()
@@ -259,6 +266,33 @@ class Run:
         await self.until(lambda: self._stream.position >= wanted, f"{count} more messages on the stream")
 
     @property
+    def published(self) -> int:
+        """How far the consumer of the stream is."""
+        return self._stream.position
+
+    async def at_the_tip(self, seconds: float) -> None:
+        """Wait until the consumer of the stream has everything that there is now. Raises TimeoutError."""
+        async with self.reading() as log:
+            tip = (await log.tip()).position
+        await self.until(lambda: self.published >= tip, "the stream is at the tip", seconds)
+
+    def is_stopped(self) -> bool:
+        """Whether the node stands still by SIGSTOP."""
+        assert self.server.process is not None
+        state = Path(f"/proc/{self.server.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    async def ready_of(self, node: Server) -> Any:
+        """What a node says of itself; None when it does not answer."""
+        wire = Wire(node.port)
+        try:
+            return (await wire.ask("GET", "/ready", seconds=2)).json
+        except Unanswered:
+            return None
+        finally:
+            await wire.close()
+
+    @property
     def acknowledged(self) -> int:
         return self.record.accepted_count
 
@@ -266,12 +300,39 @@ class Run:
         """How many of the last hundred attempts were refused so."""
         return sum(attempt.status == status for attempt in self.record.attempts[-100:])
 
+    @asynccontextmanager
+    async def pause(self, what: str) -> AsyncIterator[None]:
+        """Note how long nothing was acknowledged within the block, at the longest, until something is again."""
+        self.record.pause_seconds()
+        yield
+        await self.acknowledge(1)
+        self.paused(what, self.record.pause_seconds())
+
+    def paused(self, what: str, seconds: float) -> None:
+        """Note a pause."""
+        self.pauses_seconds[what] = max(self.pauses_seconds.get(what, 0.0), seconds)
+
+    # What was restored.
+
+    def expect_a_restore(self) -> None:
+        """The log may be behind what clients were told."""
+        for follower in self._feed:
+            follower.restored = True
+
+    def moved_to(self, db: str) -> None:
+        """The log is in another database from now on; the nodes know both."""
+        self.place = Place(self.data, db)
+
+    async def command(self, *words: str) -> None:
+        """A command of `quire` over the log and its stream."""
+        await self.server.command(*words)
+
     # The end.
 
     async def _finish(self) -> None:
         """Let everything come to rest, stop the nodes, and check every guarantee."""
         await self.traffic.stop()
-        await self._rest()
+        await self.rest()
         await self.traffic.look()
         stream = [delivered(message) for message in await stored(self.stream_url)]
         for follower in self._followers:
@@ -291,7 +352,7 @@ class Run:
         finally:
             await log.close()
 
-    async def _rest(self) -> None:
+    async def rest(self) -> None:
         """Wait until whoever follows the log is at its end."""
         async with self.reading() as log:
             tip = (await log.tip()).position
@@ -323,7 +384,7 @@ class Run:
         async with self.reading() as log:
             events, holes = await checkers.events_of(log), await log.holes()
             self.events = len(events)
-            history, record = History(events), self.record
+            history, record = History(events), self.record.without(holes)
             checks: list[Callable[[], Any]] = [
                 lambda: checkers.gapless(events, holes),
                 lambda: checkers.ordered(events),
@@ -332,8 +393,8 @@ class Run:
                 lambda: checkers.atomic(history, record),
                 lambda: checkers.isolated(history, record.attempts),
                 lambda: checkers.bounded(history, "Metered", METERED, "n"),
-                *(lambda one=one: checkers.resumable(history, one) for one in record.followed),
-                lambda: checkers.fenced(history, stream, record.delivered),
+                *(lambda one=one: checkers.resumable(history, one, holes) for one in record.followed),
+                lambda: checkers.fenced(history, stream, record.delivered, holes),
                 lambda: checkers.fresh(history, record),
                 lambda: checkers.answered(record),
                 lambda: checkers.replayable(log, events, (*BUILT_IN, Tally())),
@@ -355,9 +416,11 @@ class Run:
     def row(self) -> Row:
         """What this run was."""
         count = self.record.outcomes
+        pauses = [f"{what} {seconds:.1f} s" for what, seconds in self.pauses_seconds.items()]
+        note = "; ".join(filter(None, (self.note, ", ".join(pauses))))
         return Row(
             self.name, self.seed, time.monotonic() - self._begun, self.events, self.kills,
-            count("accepted"), count("refused"), count("unknown"), self.record.longest_pause_seconds, self.note,
+            count("accepted"), count("refused"), count("unknown"), self.record.longest_pause_seconds, note,
         )  # fmt: skip
 
     async def _end(self) -> None:

@@ -27,9 +27,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(directory: Path) -> AsyncIterator[Site]:
-    """An empty one, killed at the end."""
-    async with database() as made:
+async def site(directory: Path, disk: Path | None = None) -> AsyncIterator[Site]:
+    """An empty one, killed at the end. `disk` is where PostgreSQL has its files, when that is not anywhere."""
+    directory.mkdir(parents=True, exist_ok=True)
+    async with database(disk) as made:
         cluster = NatsCluster(directory / "cluster")
         try:
             await cluster.start()

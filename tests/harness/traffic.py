@@ -196,7 +196,7 @@ class Client:
 
     # Reading.
 
-    async def _get(self, type: str, id: str, *, wait: bool = False) -> Seen | None:
+    async def read(self, type: str, id: str, *, wait: bool = False) -> Seen | None:
         known = self._record.known
         headers = {"X-Min-Position": str(known)} if wait else {}
         answer = await self._ask(f"/{type}/{id}", headers)
@@ -238,7 +238,7 @@ class Client:
     async def _increment(self) -> None:
         """A hot counter, read and written back if nobody was faster."""
         id = f"c{self._random.randrange(COUNTERS)}"
-        seen = await self._get("Counter", id)
+        seen = await self.read("Counter", id)
         if seen is None:
             return
         if seen.body is None:
@@ -251,7 +251,7 @@ class Client:
         attempt = await self.write(Write("PUT", "Note", id, self._note(), absent=True))
         if attempt.outcome == "accepted":
             self._notes[id] = attempt.told[0].position or 0
-            await self._get("Note", id, wait=self._random.random() < 0.3)
+            await self.read("Note", id, wait=self._random.random() < 0.3)
 
     async def _post(self) -> None:
         await self.write(Write("POST", "Note", "", self._note()), again=False)
@@ -270,7 +270,7 @@ class Client:
     async def _transfer(self) -> None:
         """From one purse to another, with a record of it: three resources, all or none."""
         one, other = self._random.sample(range(PURSES), 2)
-        giver, taker = await self._get("Purse", f"p{one}"), await self._get("Purse", f"p{other}")
+        giver, taker = await self.read("Purse", f"p{one}"), await self.read("Purse", f"p{other}")
         if giver is None or taker is None or giver.body is None or taker.body is None:
             return
         amount = self._random.randrange(1, 10)
@@ -287,7 +287,7 @@ class Client:
 
     async def _replace(self) -> None:
         """A JSON Patch that tests before it replaces."""
-        seen = await self._get("Doc", "shared")
+        seen = await self.read("Doc", "shared")
         if seen is not None and seen.body is not None:
             rev = seen.body["rev"]
             patch = [
@@ -301,14 +301,14 @@ class Client:
         if self._notes and self._random.random() < 0.9:
             id, version = self._notes.popitem()
             await self.write(Write("DELETE", "Note", id, match=version))
-            await self._get("Note", id)
+            await self.read("Note", id)
         else:
             await self.write(Write("DELETE", "Counter", f"c{self._random.randrange(COUNTERS)}"), again=False)
 
     async def _revive(self) -> None:
         """What was deleted comes back; what was claimed may not be claimed again."""
         await self.write(Write("PUT", "Note", f"n{self._number}-again", self._note(), absent=True))
-        seen = await self._get("Note", f"n{self._number}-again")
+        seen = await self.read("Note", f"n{self._number}-again")
         if seen is not None and seen.version is not None:
             await self.write(Write("DELETE", "Note", seen.id, match=seen.version))
 
