@@ -60,7 +60,7 @@ def restore(url: str, copy: bytes) -> None:
 
 def load(url: str, copy: str) -> None:
     """Run a script that pg_dump wrote of a schema called `old_log`, in the one that the URL names."""
-    psql = [str(program("psql")), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
+    psql = [program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
     text = copy.replace("old_log.", f"{_schema(url)}.")
     subprocess.run(psql, input=text.encode(), check=True, capture_output=True)
 
