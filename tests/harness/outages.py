@@ -398,7 +398,7 @@ async def _node_killed(run: Run) -> None:
 async def _node_dies(run: Run) -> None:
     run.turn()
     await run.kill()
-    await run.dies(scenarios.armed(run, scenarios.under_load(run)[0]))
+    await scenarios.dies_at(run, scenarios.under_load(run)[0])
     await run.start()
 
 

@@ -189,12 +189,23 @@ class Run:
         self.server = self.random.choice(self.nodes)
         return self.server
 
-    async def dies(self, failpoints: str, limits: Mapping[str, Any] | None = None) -> None:
-        """Start the node with a failpoint that kills it, while starting or under load, and wait for its end."""
+    async def dies(
+        self, failpoints: str, limits: Mapping[str, Any] | None = None, *, alone: bool = False
+    ) -> None:
+        """Start the node with a failpoint that kills it, while starting or under load, and wait for its end.
+
+        `alone`: the others are killed first, so that it takes over what one node at a time does.
+        """
         self._arm(self.server, failpoints, limits)
         await self.server.launch()
         if await self.server.ready():
             self.traffic.shared.came(self.server.port)
+        for node in self.nodes if alone else ():
+            if node is not self.server and node.process is not None and node.running:
+                node.process.kill()
+                await node.process.wait()
+                self.traffic.shared.went(node.port)
+                self.kills += 1
         await self.ended(failpoints)
 
     async def ended(self, why: str) -> None:

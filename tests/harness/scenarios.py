@@ -23,6 +23,8 @@ UNDER_LOAD = {
 }  # fmt: skip
 """The failpoints that the load reaches, and between which times it is killed there."""
 OF_SQLITE = ("checkpoint", "checkpointed")
+OF_ONE_NODE = ("advancing", "published", "acknowledged")
+"""Where one node at a time comes by."""
 ON_THE_WRITERS_THREAD = ("begin", "insert", "commit", "committed")
 PAUSE_MILLISECONDS = 20
 """Before the process is killed on the writer's thread: what the event loop would send too early is sent."""
@@ -67,9 +69,14 @@ async def killed_at_failpoints(run: Run, kills: int) -> None:
             )
             await run.dies(point, anew)
         else:
-            await run.dies(armed(run, next(points)))
+            await dies_at(run, next(points))
     await run.start()
     await run.acknowledge(100)
+
+
+async def dies_at(run: Run, point: str) -> None:
+    """The node that is down starts, and is killed at a failpoint."""
+    await run.dies(armed(run, point), alone=point in OF_ONE_NODE)
 
 
 async def broker_killed(run: Run, kills: int) -> None:
@@ -210,7 +217,7 @@ async def anything(run: Run, seconds: float) -> None:
 
 async def _failpoint(run: Run) -> None:
     await run.kill()
-    await run.dies(armed(run, under_load(run)[0]))
+    await dies_at(run, under_load(run)[0])
     await run.start()
 
 
