@@ -23,7 +23,7 @@ import asyncpg
 from aiohttp import web_protocol
 
 from eventstore import writer
-from eventstore.delivery import nats
+from eventstore.delivery import sender
 from eventstore.delivery.connection import Connection
 from eventstore.log import postgres_run, postgres_schema, postgres_tables
 from eventstore.log import sqlite_run as run
@@ -168,7 +168,7 @@ def install(points: Failpoints) -> None:
     _around(points, writer._Waiting, "accept", after="answering")
     _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
     _around(points, Connection, "write", after="published")
-    _around(points, nats.Window, "_answered", after="acknowledged")
+    _around(points, sender.Window, "_answered", after="acknowledged")
 
 
 def _install_sqlite(points: Failpoints) -> None:

@@ -278,8 +278,10 @@ async def stopped_with_the_log(run: Run, times: int) -> None:
         await run.start(f"{('insert', 'commit', 'begin')[number % 3]}=stop@{run.random.randrange(5, 30)}")
         async with run.pause("stopped with the log"):
             await run.until(run.is_stopped, "a node stops itself")
+            run.traffic.shared.went(run.server.port)  # as a balancer does: this is about the other nodes
             await run.acknowledge(100)
         run.signal(signal.SIGCONT)
+        run.traffic.shared.came(run.server.port)
         await run.acknowledge(100)
     seconds = run.pauses_seconds["stopped with the log"]
     assert seconds <= STALL_SECONDS_MAX, f"the others stood still for {seconds:.1f} s"
