@@ -77,6 +77,6 @@ async def test_a_log_that_went_back_under_a_running_server_takes_no_writes(setti
         await put(store, "a", "b", "c")
         await change(settings.place, "DELETE FROM quire_event WHERE position > 2")
         for _ in range(2):
-            with pytest.raises(Unavailable, match="ends at 2, .* seen it at 4.* quire epoch"):
+            with pytest.raises(Unavailable, match="ends at 2, .* seen it at 4.*quire epoch"):
                 await put(store, "d")
         assert (await store.log.tip()).position == 2
