@@ -127,6 +127,8 @@ class Client:
         self._wire = Wire(0)
         self._notes: dict[str, int] = {}
         """Those of its own that are there, with their versions."""
+        self._late: set[str] = set()
+        """Written more than once for want of an answer: the first may still come, and is never to find them deleted."""
         self._does: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (20, self._increment), (12, self._create), (6, self._post), (10, self._claim), (10, self._transfer),
             (8, self._merge), (6, self._replace), (8, self._delete), (6, self._meter), (2, self._bound),
@@ -164,6 +166,7 @@ class Client:
             await self._attempt(attempt)
             if attempt.outcome != "unsent" and (attempt.outcome != "unknown" or not again):
                 return attempt
+            self._late.update(write.id for write in writes)
             await asyncio.sleep(PAUSE_SECONDS)
         raise AssertionError
 
@@ -249,7 +252,7 @@ class Client:
     async def _create(self) -> None:
         id = f"n{self._number}-{next(self._shared.operations)}"
         attempt = await self.write(Write("PUT", "Note", id, self._note(), absent=True))
-        if attempt.outcome == "accepted":
+        if attempt.outcome == "accepted" and id not in self._late:
             self._notes[id] = attempt.told[0].position or 0
             await self.read("Note", id, wait=self._random.random() < 0.3)
 
@@ -307,9 +310,10 @@ class Client:
 
     async def _revive(self) -> None:
         """What was deleted comes back; what was claimed may not be claimed again."""
-        await self.write(Write("PUT", "Note", f"n{self._number}-again", self._note(), absent=True))
-        seen = await self.read("Note", f"n{self._number}-again")
-        if seen is not None and seen.version is not None:
+        id = f"n{self._number}-again{len(self._late)}"
+        await self.write(Write("PUT", "Note", id, self._note(), absent=True))
+        seen = await self.read("Note", id)
+        if seen is not None and seen.version is not None and id not in self._late:
             await self.write(Write("DELETE", "Note", seen.id, match=seen.version))
 
     async def _meter(self) -> None:
