@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import Invalid
-from eventstore.types.datatypes import TYPE_NAME, datatypes
+from eventstore.types.datatypes import TYPE_NAME, fhir
 from eventstore.types.definition import Element, Library, TypeDefinition
 from eventstore.types.entity import EntitySpec, assemble
 
@@ -92,16 +92,19 @@ def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
     return msgspec.structs.replace(bare, elements=(*bare.elements, *elements))
 
 
-DEFINITIONS = {
-    name: _definition(name, of) for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE))
-}
-"""The types that define types."""
+_OURS = {name: _definition(name, of) for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE))}
+
+
+@cache
+def served(version: str) -> Library:
+    """The resource types that define types."""
+    return _OURS
 
 
 @cache
 def library(version: str) -> Library:
-    """The types that a definition of ours may name."""
-    return {**datatypes(version), _ANY.name: _ANY}
+    """The types and profiles that a definition of ours may name."""
+    return {**fhir(version), _ANY.name: _ANY}
 
 
 _CORE_RESOURCES = """Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent
@@ -205,7 +208,7 @@ def _refusal_of_name(name: str, version: str) -> str:
         return f"a type name may have {MAX_TYPE_NAME_CHARACTERS} characters, and no more"
     if not _NAME.fullmatch(name):
         return "a type name is letters and digits, beginning with a letter, in parts joined by - or ."
-    if name in DEFINITIONS or name in datatypes(version):
+    if name in _OURS or name in fhir(version):
         return f"{name} is built in and cannot be redefined"
     if name.lower() in _LATER:
         return f"{name} is reserved: a later version defines types with it"
@@ -229,7 +232,7 @@ def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
 
 def resource(name: str, version: str) -> dict[str, Any] | None:
     """A built-in type as an Entity resource, if there is one of that name."""
-    found = DEFINITIONS.get(name) or datatypes(version).get(name)
+    found = _OURS.get(name) or fhir(version).get(name)
     if found is None:
         return None
     about: dict[str, Any] = {"resourceType": "Entity", "id": name, "type": found.kind}

@@ -7,13 +7,59 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["resource", "type", "abstract", "primitive"]
+Kind = Literal["resource", "type", "abstract", "primitive", "profile"]
 
 REFERENCE = "Reference"
 """The data type whose elements may name their targets."""
 
 EXTENSION = "extension"
 """The key whose array holds the values of elements that have an `extension_url`."""
+
+RESOURCE = "Resource"
+"""The type whose elements hold a whole resource, of any type."""
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """A rule in FHIRPath that holds where it stands."""
+
+    key: str
+    expression: str = ""
+    severity: str = "error"
+    """`error` refuses, `warning` is told."""
+    human: str = ""
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A value set that a coded value is from. What it holds is looked up when it is needed."""
+
+    strength: str
+    value_set: str
+    """Its canonical URL."""
+
+
+class Discriminator(msgspec.Struct, frozen=True):
+    """What tells the slice of an item: the `kind` of what stands at a path below it."""
+
+    kind: str
+    path: str
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Some of the items of a collection, and what holds for them."""
+
+    element: Element
+    """Its name is the slice's; what it says holds for each item."""
+    fewest: int = 0
+    most: int | None = None
+
+
+class Slicing(msgspec.Struct, frozen=True):
+    """A collection told apart."""
+
+    slices: tuple[Slice, ...]
+    discriminators: tuple[Discriminator, ...] = ()
+    closed: bool = False
+    """Items of no slice are refused."""
 
 
 class Element(msgspec.Struct, frozen=True):
@@ -22,15 +68,20 @@ class Element(msgspec.Struct, frozen=True):
     name: str
     """The key, `valueQuantity` for an option of a choice."""
     type: str = ""
-    """Name of the type; without one it is an object of `children`."""
+    """Name of the type; without one it is an object of `children`, or what another layer says."""
     children: tuple[Element, ...] = ()
+    """Of an object without a type: its keys. With one: what holds for the type's keys here, and keys besides."""
     open: bool = False
     """Of an object without a type: keys besides the children are let in."""
     required: bool = False
     """Of an option: one of the options of its choice is required."""
     collection: bool = False
+    either: bool = False
+    """Of a collection: one value may stand without its array."""
     choice: str = ""
     """`value` for `valueQuantity`: of the elements with one `choice` in an object, at most one may be there."""
+    excluded: bool = False
+    """It may not be there."""
     enum: tuple[Any, ...] = ()
     refers: tuple[str, ...] = ()
     """Of a Reference: names of the types that a relative one may point to; empty for any."""
@@ -38,20 +89,38 @@ class Element(msgspec.Struct, frozen=True):
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
+    content: str = ""
+    """`Questionnaire:item`: it has the children of the element at that path of that type."""
+    constraints: tuple[Constraint, ...] = ()
+    binding: Binding | None = None
+    profiles: tuple[str, ...] = ()
+    """URLs of profiles, one of which holds."""
+    slicing: Slicing | None = None
 
 
 class TypeDefinition(msgspec.Struct, frozen=True):
-    """A type: resources, a complex data type, a base for others, or a primitive (all of which is in its `schema`)."""
+    """A type: resources, a complex data type, a base for others, or a primitive (all of which is in its `schema`).
+
+    Or a profile: what holds besides for resources or values of the type that is its last `base`.
+    """
 
     name: str
+    """Of a profile its URL."""
     kind: Kind
     elements: tuple[Element, ...] = ()
     open: bool = False
     schema: dict[str, Any] | None = None
+    base: str = ""
+    """Name of the definition that it adds to: a layer beneath, never merged."""
+    strict: bool = False
+    """FHIR's own rules hold: nothing empty or blank, `_x` only beside a primitive `x`, the data types' constraints."""
+    constraints: tuple[Constraint, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    """What the definition says that is not checked, in words."""
 
 
 Library = Mapping[str, TypeDefinition]
-"""Types by name."""
+"""Types by name, and profiles by URL."""
 
 
 def choice_key(name: str, type: str) -> str:
@@ -64,6 +133,17 @@ def every(elements: tuple[Element, ...]) -> Iterator[Element]:
     for element in elements:
         yield element
         yield from every(element.children)
+        if element.slicing is not None:
+            yield from every(tuple(one.element for one in element.slicing.slices))
+
+
+def names_in(definition: TypeDefinition) -> Iterator[str]:
+    """What the definition names: its base, and the types of its elements."""
+    if definition.base:
+        yield definition.base
+    for element in every(definition.elements):
+        if element.type:
+            yield element.type
 
 
 def made_of(
@@ -73,9 +153,119 @@ def made_of(
     reached: dict[str, TypeDefinition] = {}
     waiting = [definition]
     while waiting:
-        for element in every(waiting.pop().elements):
-            used = find(element.type)
+        for name in names_in(waiting.pop()):
+            used = find(name)
             if used is not None and used.name not in reached:
                 reached[used.name] = used
                 waiting.append(used)
     return reached
+
+
+def bases(definition: TypeDefinition, library: Library) -> Iterator[TypeDefinition]:
+    """The definition, and those beneath it as far as they are found. It ends also where bases go in a circle."""
+    seen: set[str] = set()
+    found: TypeDefinition | None = definition
+    while found is not None and found.name not in seen:
+        seen.add(found.name)
+        yield found
+        found = library.get(found.base)
+
+
+def holds_resource(type: str, library: Library) -> bool:
+    """Whether an element of the type holds a whole resource."""
+    found = library.get(type)
+    return found is not None and any(one.name == RESOURCE for one in bases(found, library))
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """Some definition's elements of one object."""
+
+    elements: tuple[Element, ...]
+    open: bool = False
+    stated: bool = True
+    """False for what only tells the shape: that it holds is checked elsewhere."""
+
+
+class Site(msgspec.Struct, frozen=True):
+    """One key of an object, and what each layer says of it; the topmost comes first."""
+
+    name: str
+    said: tuple[tuple[Element, bool], ...]
+    """With whether it is stated."""
+
+    @property
+    def stated(self) -> list[Element]:
+        return [element for element, stated in self.said if stated]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its type is stated here, and not only known from elsewhere."""
+        return all(stated or not (element.type or element.content) for element, stated in self.said)
+
+    @property
+    def shape(self) -> Element:
+        """The element that gives the type: the topmost that has one."""
+        elements = [element for element, _ in self.said]
+        return next((one for one in elements if one.type or one.content), elements[-1])
+
+    @property
+    def collection(self) -> bool:
+        """Whether it is an array: the lowest layer that knows the key has made it so."""
+        return self.said[-1][0].collection
+
+    @property
+    def either(self) -> bool:
+        return self.said[-1][0].either
+
+    @property
+    def required(self) -> bool:
+        return any(element.required for element in self.stated)
+
+
+def sites(layers: tuple[Layer, ...]) -> list[Site]:
+    """The keys that the layers know, those of the lowest layer first."""
+    said: dict[str, list[tuple[Element, bool]]] = {}
+    for layer in reversed(layers):
+        for element in layer.elements:
+            said.setdefault(element.name, []).insert(0, (element, layer.stated))
+    return [Site(name, tuple(some)) for name, some in said.items()]
+
+
+def layers_of(definition: TypeDefinition, library: Library) -> tuple[Layer, ...]:
+    """What there is to say of an object of the type, or of the profile: its type beneath it only tells the shape."""
+    stated, found = True, []
+    for one in bases(definition, library):
+        stated = stated and (definition.kind != "profile" or one.kind == "profile")
+        found.append(Layer(one.elements, one.open, stated))
+    return tuple(found)
+
+
+def target_of(content: str, library: Library) -> Element:
+    """The element that another one's `content` names. It is there: whoever read the definition has looked."""
+    name, _, path = content.partition(":")
+    elements = library[name].elements
+    for key in path.split("."):
+        found = next(element for element in elements if element.name == key)
+        elements = found.children
+    return found
+
+
+def layers_at(site: Site, library: Library) -> tuple[Layer, ...]:
+    """What there is to say of an object at that key."""
+    if site.shape.content:
+        target = target_of(site.shape.content, library)
+        said = [one for one in site.said if not one[0].content]
+        stated = all(stated or not element.content for element, stated in site.said)
+        site = Site(site.name, (*said, (target, stated)))
+    own = [
+        Layer(element.children, element.open, stated)
+        for element, stated in site.said
+        if element.children or element.open or not element.type
+    ]
+    shape = site.shape
+    beneath = library.get(shape.type)
+    if beneath is None:
+        return tuple(own)
+    stated = all(stated or not element.type for element, stated in site.said)
+    typed = layers_of(beneath, library)
+    return (*own, *(Layer(one.elements, one.open, one.stated and stated) for one in typed))

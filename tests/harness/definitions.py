@@ -54,7 +54,7 @@ class Definitions:
         """Everything wrong with a resource."""
         compiled = self.registry.served(resource["resourceType"])
         assert compiled is not None
-        return compiled.check(document(resource))
+        return self.registry.check(compiled, document(resource))
 
     def wrong(self, type: str, body: dict[str, Any]) -> dict[tuple[str | int, ...], str]:
         """What is wrong with a body, by path."""
