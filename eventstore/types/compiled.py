@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,9 +10,20 @@ import jsonschema_rs
 import msgspec
 
 from eventstore.body import Document
-from eventstore.errors import Invalid, Issue
+from eventstore.errors import Invalid, Issue, Path
 from eventstore.types import builtin, fragment, plan
-from eventstore.types.definition import Kind, Library, TypeDefinition, bases, every, made_of
+from eventstore.types.definition import (
+    Kind,
+    Library,
+    TypeDefinition,
+    bases,
+    every,
+    layers_at,
+    layers_of,
+    made_of,
+    named_in,
+    sites,
+)
 from eventstore.types.extensions import EXTENSION_TYPE, engine_datatypes, open_extension
 from eventstore.types.jsonschema import (
     Found,
@@ -23,9 +34,9 @@ from eventstore.types.jsonschema import (
     first_finding,
     reached,
 )
-from eventstore.types.publish import names_of, publish, published_datatypes, shared
-from eventstore.types.scope import Scope
-from eventstore.types.verdict import Types, follow
+from eventstore.types.publish import PARTS, names_of, publish, published_datatypes, shared
+from eventstore.types.scope import Scope, Types
+from eventstore.types.verdict import follow
 
 MAX_ELEMENTS = 2_000
 """Of one type, as schemas: those in its fragments count, and a collection is two."""
@@ -50,6 +61,8 @@ class CompiledType:
         """Of the latest event that changed what it accepts; 0 for what is built in."""
         self.parts = parts
         """The defined types that it is made of."""
+        self.names = named_in((definition, *parts.values()))
+        """What it calls others by: it is compiled anew when one of these changes."""
         self._version = version
         self._strict = definition.strict
 
@@ -70,8 +83,7 @@ class CompiledType:
 
     @cached_property
     def _library(self) -> Library:
-        known = builtin.library(self._version)
-        return {**known, **self.parts} if self.parts else known
+        return {**builtin.library(self._version), **self.parts, self.name: self.definition}
 
     @cached_property
     def _schemas(self) -> Mapping[str, Schema]:
@@ -84,7 +96,7 @@ class CompiledType:
         parts = made_of(self.definition, library.get)
         if self._strict:
             parts |= {name: library[name] for name in ("Element", *made_of(library["Element"], library.get))}
-        for part in parts.values():
+        for part in (one for one in parts.values() if one.kind in PARTS):
             for name in names_of(part, strict=self._strict):
                 used[name] = ready.get(name) or publish(part, library, strict=self._strict)
             if part.name in self.parts:
@@ -94,12 +106,13 @@ class CompiledType:
     @cached_property
     def _engine(self) -> jsonschema_rs.Validator:
         """It takes any object for a complex value of an extension: that is checked by the engine of its type."""
-        if self.kind == "profile" and _REFERS not in msgspec.json.encode(self.schema):
+        is_profile = self.kind == "profile"
+        if is_profile and _REFERS not in msgspec.json.encode(self.schema):
             return compiled(self.schema)
         extension = {EXTENSION_TYPE: open_extension(self._version)}
         ready = engine_datatypes(self._version, strict=self._strict)
         schemas = self._reached({**self._library, **extension}, ready)
-        return compiled({"$ref": f"#/definitions/{self.name}"}, schemas)
+        return compiled(self.schema if is_profile else {"$ref": f"#/definitions/{self.name}"}, schemas)
 
     @cached_property
     def _plan(self) -> plan.Node:
@@ -139,13 +152,33 @@ class CompiledType:
         Of a large one that its schema refuses, no more than the first finding of the schema. `types` are the
         others, as what is contained, named as a profile or bound may be of any; `container` is what it is in.
         """
-        scope = Scope(document.value, container)
+        scope = Scope(document.value, types, container)
         self._look(document, scope)
         is_valid = self._engine.is_valid(document.value)
-        follow(scope, document, types, sound=is_valid)
+        follow(scope, self, document, types)
         if is_valid and not scope.issues:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)
+
+    def types_at(self, path: Path) -> frozenset[str]:
+        """What stands at a path is called so: by the path itself, and by the types that it has.
+
+        `Patient.contact.name` is also a HumanName and an Element.
+        """
+        names = [one.name for one in self.bases]
+        layers, steps = (
+            layers_of(self.definition, self._library),
+            [step for step in path if isinstance(step, str)],
+        )
+        for step in steps:
+            site = next((one for one in sites(layers) if one.name == step.removeprefix("_")), None)
+            if site is None:
+                return frozenset()
+            used = self._library.get(site.shape.type)
+            names = [f"{name}.{step}" for name in names]
+            names += [one.name for one in bases(used, self._library)] if used is not None else []
+            layers = layers_at(site, self._library)
+        return frozenset(names)
 
     def _look(self, document: Document, scope: Scope) -> None:
         if isinstance(document.value, dict):
@@ -158,9 +191,10 @@ class CompiledType:
 
     def _explain(self, document: Document, issues: list[Issue], is_valid: bool) -> Iterator[Found]:
         """What the schema finds, and what is beyond it where the schema finds nothing; of a null its remedy."""
-        is_small = document.data.count(b",") * self._overlap < MAX_EXPLAINED_VALUES
-        find = findings if is_small else first_finding
-        found = () if is_valid else find(self._engine, document.value)
+        found: Iterable[Found] = ()
+        if not is_valid:
+            is_small = document.data.count(b",") * self._overlap < MAX_EXPLAINED_VALUES
+            found = (findings if is_small else first_finding)(self._engine, document.value)
         nulls = set(document.nulls) & {issue.path for issue in issues}
         by_schema = [one for one in found if one.issue.path not in nulls]
         yield from by_schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -73,18 +73,23 @@ class Element(msgspec.Struct, frozen=True):
     """Of an object without a type: its keys. With one: what holds for the type's keys here, and keys besides."""
     open: bool = False
     """Of an object without a type: keys besides the children are let in."""
+    rest: Element | None = None
+    """What stands at keys besides the children, where these are let in."""
     required: bool = False
     """Of an option: one of the options of its choice is required."""
     collection: bool = False
     either: bool = False
     """Of a collection: one value may stand without its array."""
     choice: str = ""
-    """`value` for `valueQuantity`: of the elements with one `choice` in an object, at most one may be there."""
+    """`value` for `valueQuantity`: of the elements with one `choice` in an object, at most one may be there.
+
+    An element `value[x]` of the choice `value` speaks of each option that a layer beneath it has.
+    """
     excluded: bool = False
     """It may not be there."""
     enum: tuple[Any, ...] = ()
     refers: tuple[str, ...] = ()
-    """Of a Reference: names of the types that a relative one may point to; empty for any."""
+    """Of a Reference: the types that a relative one may point to, by name or URL; empty for any."""
     extension_url: str = ""
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
@@ -115,6 +120,14 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     strict: bool = False
     """FHIR's own rules hold: nothing empty or blank, `_x` only beside a primitive `x`, the data types' constraints."""
     constraints: tuple[Constraint, ...] = ()
+    url: str = ""
+    """What it is called by others besides its name."""
+    contexts: tuple[str, ...] = ()
+    """Of a profile of Extension: paths and types that may have it; empty for any."""
+    most: int | None = None
+    """Of a profile of Extension: how often one element may have it."""
+    rest: Element | None = None
+    """What stands at keys that nothing describes, where these are let in."""
     unchecked: tuple[str, ...] = ()
     """What the definition says that is not checked, in words."""
 
@@ -137,28 +150,34 @@ def every(elements: tuple[Element, ...]) -> Iterator[Element]:
             yield from every(tuple(one.element for one in element.slicing.slices))
 
 
-def names_in(definition: TypeDefinition) -> Iterator[str]:
-    """What the definition names: its base, and the types of its elements."""
-    if definition.base:
-        yield definition.base
-    for element in every(definition.elements):
-        if element.type:
-            yield element.type
-
-
 def made_of(
     definition: TypeDefinition, find: Callable[[str], TypeDefinition | None]
 ) -> dict[str, TypeDefinition]:
-    """The types that the definition reaches, as far as they are found."""
+    """The types that the definition reaches, by what they are called there, as far as they are found.
+
+    A resource is reached as what stands in a slot, and what it is made of itself is not.
+    """
     reached: dict[str, TypeDefinition] = {}
     waiting = [definition]
     while waiting:
-        for name in names_in(waiting.pop()):
+        one = waiting.pop()
+        for name in named_in([one]) - reached.keys():
             used = find(name)
-            if used is not None and used.name not in reached:
-                reached[used.name] = used
-                waiting.append(used)
+            if used is not None:
+                reached[name] = used
+                if used.kind != "resource" or name == one.base:
+                    waiting.append(used)
     return reached
+
+
+def named_in(definitions: Iterable[TypeDefinition]) -> frozenset[str]:
+    """The names that definitions call others by, whether these are found or not."""
+    return frozenset(
+        name
+        for one in definitions
+        for name in (one.base, *(element.type for element in every(one.elements)))
+        if name
+    )
 
 
 def bases(definition: TypeDefinition, library: Library) -> Iterator[TypeDefinition]:
@@ -182,6 +201,7 @@ class Layer(msgspec.Struct, frozen=True):
 
     elements: tuple[Element, ...]
     open: bool = False
+    rest: Element | None = None
     stated: bool = True
     """False for what only tells the shape: that it holds is checked elsewhere."""
 
@@ -219,7 +239,8 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> bool:
-        return any(element.required for element in self.stated)
+        """Whether this key is, and not only one of its choice."""
+        return any(one.required and not one.choice and not one.extension_url for one in self.stated)
 
 
 def sites(layers: tuple[Layer, ...]) -> list[Site]:
@@ -227,8 +248,16 @@ def sites(layers: tuple[Layer, ...]) -> list[Site]:
     said: dict[str, list[tuple[Element, bool]]] = {}
     for layer in reversed(layers):
         for element in layer.elements:
-            said.setdefault(element.name, []).insert(0, (element, layer.stated))
+            for name in _keys(element, said):
+                said.setdefault(name, []).insert(0, (element, layer.stated))
     return [Site(name, tuple(some)) for name, some in said.items()]
+
+
+def _keys(element: Element, said: dict[str, list[tuple[Element, bool]]]) -> list[str]:
+    """The key that an element is about; of a choice as a whole those of its options."""
+    if not element.choice or element.name != f"{element.choice}[x]":
+        return [element.name]
+    return [name for name, some in said.items() if some[-1][0].choice == element.choice]
 
 
 def layers_of(definition: TypeDefinition, library: Library) -> tuple[Layer, ...]:
@@ -236,7 +265,7 @@ def layers_of(definition: TypeDefinition, library: Library) -> tuple[Layer, ...]
     stated, found = True, []
     for one in bases(definition, library):
         stated = stated and (definition.kind != "profile" or one.kind == "profile")
-        found.append(Layer(one.elements, one.open, stated))
+        found.append(Layer(one.elements, one.open, one.rest, stated))
     return tuple(found)
 
 
@@ -258,7 +287,7 @@ def layers_at(site: Site, library: Library) -> tuple[Layer, ...]:
         stated = all(stated or not element.content for element, stated in site.said)
         site = Site(site.name, (*said, (target, stated)))
     own = [
-        Layer(element.children, element.open, stated)
+        Layer(element.children, element.open, element.rest, stated)
         for element, stated in site.said
         if element.children or element.open or not element.type
     ]
@@ -268,4 +297,4 @@ def layers_at(site: Site, library: Library) -> tuple[Layer, ...]:
         return tuple(own)
     stated = all(stated or not element.type for element, stated in site.said)
     typed = layers_of(beneath, library)
-    return (*own, *(Layer(one.elements, one.open, one.stated and stated) for one in typed))
+    return (*own, *(Layer(one.elements, one.open, one.rest, one.stated and stated) for one in typed))

@@ -100,6 +100,8 @@ class Planner:
         self._fill(node, layers_of(definition, self._library))
         if definition.kind == "resource":
             node.steps["id"] = Step(check_id)
+        if self._strict and definition.name == EXTENSION_TYPE:
+            node.rules.append(rules.extended)
         if self._strict:
             for one in bases(definition, self._library):
                 if definition.kind != "profile" or one.kind == "profile":
@@ -131,7 +133,7 @@ class Planner:
 
     def _is_needed(self, site: Site) -> bool:
         """Whether it is for the plan to say that it is required: a primitive, which may be there by its `_x`."""
-        return self._strict and self._is_primitive(site) and not site.shape.choice
+        return self._strict and self._is_primitive(site)
 
     def _is_primitive(self, site: Site) -> bool:
         used = self._library.get(site.shape.type)

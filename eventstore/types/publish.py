@@ -44,6 +44,7 @@ NO_TWIN = frozenset(("id", "resourceType"))
 """Primitives that have no `_x`."""
 
 _ONLY_AN_ID: Schema = {
+    "type": "object",
     "required": ["id"],
     "maxProperties": 1,
     "$comment": "an id alone says nothing: leave it out",
@@ -113,7 +114,9 @@ class Publisher:
             properties[EXTENSION]["items"]["allOf"] = [self._extension_rule(one) for one in held]
         if required := [one.name for one in there if self._is_required(one)]:
             schema["required"] = required
-        if is_whole and not any(layer.open for layer in layers):
+        if rest := [layer.rest for layer in layers if layer.rest is not None]:
+            schema["additionalProperties"] = self._value(Site("*", ((rest[0], True),)))
+        elif is_whole and not any(layer.open for layer in layers):
             schema["additionalProperties"] = False
         return schema
 
@@ -132,9 +135,7 @@ class Publisher:
 
     def _is_required(self, site: Site) -> bool:
         """Whether the schema can say so. A primitive may be there by its `_x` alone, a choice by any option."""
-        if not site.required or site.shape.choice or site.shape.extension_url:
-            return False
-        return not (self._strict and self._is_primitive(site))
+        return site.required and not (self._strict and self._is_primitive(site))
 
     def _is_primitive(self, site: Site) -> bool:
         used = self._library.get(site.shape.type)
@@ -174,7 +175,7 @@ class Publisher:
         array: Schema = (
             {"type": "array", "items": items} if site.is_new else {"items": items} if items else {}
         )
-        if site.required or (self._strict and site.is_new):
+        if any(one.required for one in site.stated) or (self._strict and site.is_new):
             array["minItems"] = 1
         merge(array, rest)
         return {"if": {"type": "array"}, "then": array, "else": one} if site.either else array
@@ -255,7 +256,8 @@ def _misplaced(layers: tuple[Layer, ...]) -> Iterator[tuple[str, str]]:
     """Keys that people use where another is right, and which."""
     elements = [element for layer in reversed(layers) if layer.stated for element in layer.elements]
     for choice in dict.fromkeys(element.choice for element in elements if element.choice):
-        yield choice, f"use {listed(_options(elements, choice), ' or ')}"
+        if left := [name for name in _options(elements, choice) if not name.endswith("[x]")]:
+            yield choice, f"use {listed(left, ' or ')}"
     for element in elements:
         if element.extension_url:
             key = choice_key("value", element.type)
@@ -267,7 +269,7 @@ def _narrowed(layers: tuple[Layer, ...], there: list[Site]) -> Iterator[tuple[st
     for layer in layers:
         for choice in dict.fromkeys(one.choice for one in layer.elements if one.choice and layer.stated):
             left = _options(layer.elements, choice)
-            for site in there:
+            for site in there if f"{choice}[x]" not in left else ():
                 if site.shape.choice == choice and site.name not in left:
                     yield site.name, f"use {listed(left, ' or ')}"
 
@@ -284,16 +286,14 @@ def names_of(part: TypeDefinition, *, strict: bool) -> tuple[str, ...]:
     return (STRICT + part.name, STRICT + part.name + _OR_NULL) if has_gaps else (STRICT + part.name,)
 
 
-_PARTS = ("type", "abstract", "primitive")
+PARTS = ("type", "abstract", "primitive")
 
 
 @cache
 def published_datatypes(version: str, *, strict: bool = False) -> Mapping[str, Schema]:
     """The schemas of the built-in types that others are made of."""
     library = fhir(version)
-    found = {
-        name: publish(one, library, strict=strict) for name, one in library.items() if one.kind in _PARTS
-    }
+    found = {name: publish(one, library, strict=strict) for name, one in library.items() if one.kind in PARTS}
     if not strict:
         return found
     found["Element" + _OR_NULL] = {"if": {"type": "null"}, "then": {}, "else": _reference(STRICT + "Element")}

@@ -14,11 +14,15 @@ from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition, made_of
 from eventstore.types.entities import Entities
+from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
 from eventstore.types.publish import published_datatypes, whole
+from eventstore.types.structuredefinition import StructureDefinitions
+from eventstore.types.table import CANONICAL
+from eventstore.types.valuesets import has_code
 
-FORMATS: tuple[Format, ...] = (Entities(),)
+FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
 """Each without a definition."""
 
 DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
@@ -46,7 +50,7 @@ class Registry(msgspec.Struct, frozen=True):
             fhir_version,
             {
                 name: CompiledType(one, 0, fhir_version, {})
-                for name, one in builtin.served(fhir_version).items()
+                for name, one in builtin.compiled(fhir_version).items()
             },
         )
 
@@ -94,7 +98,8 @@ class Registry(msgspec.Struct, frozen=True):
 
         Raises Invalid or Conflict when it cannot be, which events in the log never do.
         """
-        if value is not None and (issues := self.check(self.types[type], Document(value, b""))):
+        issues = self.check(self.types[type], Document(value, b"")) if value is not None else []
+        if any(issue.severity != "warning" for issue in issues):
             raise Invalid(issues)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
@@ -142,9 +147,18 @@ class Registry(msgspec.Struct, frozen=True):
         return kind.check(document, self)
 
     def is_a(self, name: str, base: str) -> bool:
-        """Whether the type is, or is based on, the other."""
-        found = self.types.get(name)
-        return found is not None and any(one.name == base for one in found.bases)
+        """Whether the type or profile is, or is based on, the other, which is called by name or URL."""
+        found, short = self.types.get(name), base.removeprefix(CANONICAL)
+        return found is not None and any(one.name == short or one.url == base for one in found.bases)
+
+    def definition_of(self, name: str) -> TypeDefinition | None:
+        """The type or profile that is called so, by name or URL."""
+        found = self._definition(name) or self._definition(CANONICAL + name)
+        return found or fhir(self.fhir_version).get(name.removeprefix(CANONICAL))
+
+    def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
+        """Whether a code is in a value set; None where that is not known."""
+        return has_code(value_set, code, self.fhir_version, lambda name: self.served(name) is not None)
 
     def profile(self, url: str) -> CompiledType | None:
         """The profile of that URL, if there is one."""
@@ -181,24 +195,32 @@ class Registry(msgspec.Struct, frozen=True):
 
     def _rebuilt(self, position: int, names: set[str]) -> Registry:
         """With the types of those names made anew, and those that are made of them."""
-        found = {name: one for name in names for format in self.formats if (one := format.definition(name))}
-        made = dict(sorted(found.items()))
-        changed = {name for name in names if not _same(self._definition(name), made.get(name))}
-        types = {name: type for name, type in self.types.items() if name not in changed}
-        made |= {name: type.definition for name, type in types.items() if type.parts.keys() & changed}
-
-        def part(name: str) -> TypeDefinition | None:
-            found = made.get(name) or self._definition(name)
-            return found if found is not None and found.kind == "type" else None
-
+        found = [one for name in names for format in self.formats if (one := format.definition(name))]
+        made = {one.name: one for one in sorted(found, key=lambda one: one.name)}
+        changed = {name for name in names if not _same(self._definition(name), self._new(name))}
+        types = {name: type for name, type in self.types.items() if not {name, type.definition.url} & changed}
+        made |= {name: type.definition for name, type in types.items() if type.names & changed}
         for name, definition in made.items():
-            if name not in types or self.types[name].parts.keys() & changed:
-                types[name] = CompiledType(definition, position, self.fhir_version, made_of(definition, part))
+            if name not in types or self.types[name].names & changed:
+                parts = made_of(definition, self._part)
+                types[name] = CompiledType(definition, position, self.fhir_version, parts)
         return msgspec.structs.replace(self, types=types, position=position)
 
+    def _new(self, name: str) -> TypeDefinition | None:
+        """As the formats have it, by name or URL."""
+        return next((found for one in self.formats if (found := one.definition(name)) is not None), None)
+
+    def _part(self, name: str) -> TypeDefinition | None:
+        """A definition that others are made of. What is built in is known to all, but where it is called by its URL."""
+        short = name.removeprefix(CANONICAL)
+        own = fhir(self.fhir_version).get(short) if short != name else None
+        return own or self._new(name)
+
     def _definition(self, name: str) -> TypeDefinition | None:
+        """As it is compiled, by name or URL."""
         found = self.types.get(name)
-        return found.definition if found is not None else None
+        others = (one.definition for one in self.types.values() if one.definition.url == name)
+        return found.definition if found is not None else next(others, None)
 
 
 def _same(one: TypeDefinition | None, other: TypeDefinition | None) -> bool:

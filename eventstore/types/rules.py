@@ -80,7 +80,8 @@ def points_to(targets: tuple[str, ...]) -> Rule:
         target = value.get(key)
         if not isinstance(target, str) or (key == "reference" and not _RELATIVE.fullmatch(target)):
             return
-        if target.partition("/")[0] not in targets:
+        name = target.partition("/")[0]
+        if name not in targets and not any(scope.may_mean(one, name) for one in targets):
             scope.tell(f"expected a reference to {' or '.join(targets)}", (*path, key))
 
     return rule
@@ -159,6 +160,11 @@ def ruled(constraints: tuple[Constraint, ...]) -> Rule:
         scope.ruled.append(Ruled(value, path, constraints))
 
     return rule
+
+
+def extended(value: dict[str, Any], path: Path, scope: Scope) -> None:
+    """An extension: its URL may have a definition."""
+    scope.extensions.append((value, path))
 
 
 def has(value: Mapping[str, Any], key: str) -> bool:

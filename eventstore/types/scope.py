@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import jsonschema_rs
 import msgspec
 
+from eventstore.body import Document
 from eventstore.errors import Issue, Path
-from eventstore.types.definition import Binding, Constraint
+from eventstore.types.definition import Binding, Constraint, TypeDefinition
 from eventstore.types.jsonschema import findings
 
 Rule = Callable[[Any, Path, "Scope"], None]
@@ -49,22 +50,82 @@ class Ruled(msgspec.Struct, frozen=True):
     constraints: tuple[Constraint, ...]
 
 
+class Checked(Protocol):
+    """A type or a profile, compiled."""
+
+    name: str
+    definition: TypeDefinition
+
+    def check(self, document: Document, types: Types, container: dict[str, Any] | None = None) -> list[Issue]:
+        """Everything that is wrong with a value, and warnings."""
+
+    def types_at(self, path: Path) -> frozenset[str]:
+        """What stands at a path is called so: the paths that lead there, and the types it has."""
+
+
+class Types(Protocol):
+    """The other types as of now."""
+
+    @property
+    def fhir_version(self) -> str: ...
+
+    def served(self, name: str) -> Checked | None:
+        """The resource type of that name."""
+
+    def profile(self, url: str) -> Checked | None:
+        """The profile of that URL."""
+
+    def definition_of(self, name: str) -> TypeDefinition | None:
+        """The type or profile that is called so, by name or URL."""
+
+    def is_target(self, name: str) -> bool:
+        """Whether a Reference may point to a resource type of that name."""
+
+    def is_a(self, name: str, base: str) -> bool:
+        """Whether the type or profile is, or is based on, the other, which is called by name or URL."""
+
+    def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
+        """Whether a code is in a value set; None where that is not known."""
+
+
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = ("asked", "coded", "container", "issues", "resource", "ruled", "slots")
+    __slots__ = (
+        "asked",
+        "coded",
+        "container",
+        "extensions",
+        "issues",
+        "resource",
+        "ruled",
+        "slots",
+        "types",
+        "unknown",
+    )
 
-    def __init__(self, resource: dict[str, Any], container: dict[str, Any] | None = None) -> None:
+    def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
+        self.types = types
         self.container = resource if container is None else container
         self.issues: list[Issue] = []
         self.slots: list[Slot] = []
         self.asked: list[Asked] = []
         self.coded: list[Coded] = []
         self.ruled: list[Ruled] = []
+        self.unknown: set[str] = set()
+        """Value sets that were told of."""
+        self.extensions: list[tuple[Any, Path]] = []
 
     def tell(self, message: str, path: Path, code: str = "value", severity: str = "error") -> None:
         self.issues.append(Issue(message, path, code, severity))
+
+    def may_mean(self, target: str, name: str) -> bool:
+        """Whether a reference to a type may be one to the target, which is no type's name: a profile, or a URL."""
+        if self.types.is_target(target):
+            return False
+        known = self.types.definition_of(target)
+        return known is None or self.types.is_a(known.name, name) or self.types.is_a(name, known.name)
 
     def run(self, engine: jsonschema_rs.Validator, value: Any, path: Path) -> None:
         """Tell what an engine finds in a value."""

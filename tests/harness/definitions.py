@@ -31,7 +31,8 @@ class Definitions:
     def put(self, type: str, id: str, value: dict[str, Any] | None) -> None:
         """A definition written, or with None deleted. Raises what refuses it."""
         whole = None if value is None else {"resourceType": type, "id": id, **value}
-        if whole is not None and (issues := self.issues(whole)):
+        issues = self.issues(whole) if whole is not None else []
+        if any(issue.severity != "warning" for issue in issues):
             raise Invalid(issues)
         position = len(self.events) + 1
         registry = self.registry.apply(position, type, id, whole)

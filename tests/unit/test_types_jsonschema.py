@@ -10,6 +10,7 @@ from harness.definitions import Definitions, document, entity
 
 from eventstore.errors import NotFound
 from eventstore.types.jsonschema import MAX_ISSUES, MAX_LISTED_VALUES, listed
+from eventstore.types.registry import DEFINITION_TYPES
 
 
 def issue_of(schema: Any, value: Any) -> list[tuple[tuple[str | int, ...], str, str]]:
@@ -212,6 +213,6 @@ class TestDocument:
     def test_definitions_are_described_too(self) -> None:
         definitions = Definitions()
         stock = definitions.registry.schema_at([])
-        assert stock["properties"]["resourceType"]["enum"] == ["Attribute", "Entity"]
+        assert stock["properties"]["resourceType"]["enum"] == sorted(DEFINITION_TYPES)
         attribute = {"resourceType": "Attribute", "resource": entity("T"), "path": ["a"]}
         assert definitions.issues(attribute) == []
