@@ -12,6 +12,7 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types import builtin, fragment, plan
+from eventstore.types.constraints import INVARIANT
 from eventstore.types.definition import (
     Kind,
     Library,
@@ -149,12 +150,15 @@ class CompiledType:
     def check(self, document: Document, types: Types, container: dict[str, Any] | None = None) -> list[Issue]:
         """Everything that is wrong with a resource, and warnings; no error when it is valid.
 
-        Of a large one that its schema refuses, no more than the first finding of the schema. `types` are the
+        Of a large one that its schema refuses, no more than the first finding of the schema; of any that it
+        refuses, nothing of constraints: they speak of what has its right shape. `types` are the
         others, as what is contained, named as a profile or bound may be of any; `container` is what it is in.
         """
         scope = Scope(document.value, types, container)
         self._look(document, scope)
         is_valid = self._engine.is_valid(document.value)
+        if not is_valid:
+            scope.issues = [issue for issue in scope.issues if issue.code != INVARIANT]
         follow(scope, self, document, types)
         if is_valid and not scope.issues:
             return scope.issues

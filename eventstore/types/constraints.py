@@ -12,7 +12,8 @@ from eventstore.errors import Path
 from eventstore.types.rules import has
 from eventstore.types.scope import Rule, Scope
 
-_CODE = "invariant"
+INVARIANT = "invariant"
+"""The code of an issue of a constraint."""
 
 
 def _holds(key: str, message: str, test: Callable[[dict[str, Any]], bool], severity: str = "error") -> Rule:
@@ -20,7 +21,7 @@ def _holds(key: str, message: str, test: Callable[[dict[str, Any]], bool], sever
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         if not test(value):
-            scope.tell(f"{message} ({key})", path, _CODE, severity)
+            scope.tell(f"{message} ({key})", path, INVARIANT, severity)
 
     return rule
 
@@ -103,10 +104,12 @@ def _points_inside(value: dict[str, Any], path: Path, scope: Scope) -> None:
     if target == "#":
         if scope.container is scope.resource:
             scope.tell(
-                "# is the container, and this is contained in nothing (ref-1)", (*path, "reference"), _CODE
+                "# is the container, and this is contained in nothing (ref-1)",
+                (*path, "reference"),
+                INVARIANT,
             )
     elif target[1:] not in {one.get("id") for one in _contained(scope.container)}:
-        scope.tell(f"there is no contained resource {target[1:]} (ref-1)", (*path, "reference"), _CODE)
+        scope.tell(f"there is no contained resource {target[1:]} (ref-1)", (*path, "reference"), INVARIANT)
 
 
 def _contained(resource: dict[str, Any]) -> list[dict[str, Any]]:
@@ -119,7 +122,7 @@ def _of_contained(key: str, message: str, test: Callable[[dict[str, Any]], bool]
         if "contained" in value:
             for index, one in enumerate(value["contained"] if isinstance(value["contained"], list) else ()):
                 if isinstance(one, dict) and test(one):
-                    scope.tell(f"{message} ({key})", (*path, "contained", index), _CODE)
+                    scope.tell(f"{message} ({key})", (*path, "contained", index), INVARIANT)
 
     return rule
 
@@ -143,7 +146,7 @@ def _referred(value: dict[str, Any], path: Path, scope: Scope) -> None:
     for index, one in enumerate(held):
         if isinstance(one, dict) and f"#{one.get('id')}" not in local and "#" not in set(_local(one)):
             message = "nothing refers to it, and it does not refer to what contains it (dom-3)"
-            scope.tell(message, (*path, "contained", index), _CODE)
+            scope.tell(message, (*path, "contained", index), INVARIANT)
 
 
 def _local(value: Any) -> Iterator[str]:

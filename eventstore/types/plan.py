@@ -48,6 +48,9 @@ class Step(msgspec.Struct, frozen=True):
 
     check: Check | None = None
     node: Node | None = None
+    many: bool = False
+    """It is an array. A value of another shape is for the schema to refuse."""
+    one: bool = True
     rules: tuple[Rule, ...] = ()
     """For the value, or for each item."""
     beside: tuple[Rule, ...] = ()
@@ -69,9 +72,9 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
         for rule in step.beside:
             rule(value, path, scope)
         if type(item) is list:
-            for index, one in enumerate(item):
+            for index, one in enumerate(item) if step.many else ():
                 _take(step, one, (*path, key, index), scope)
-        else:
+        elif step.one:
             _take(step, item, (*path, key), scope)
 
 
@@ -115,7 +118,9 @@ class Planner:
                 node.steps[site.name] = step
             if self._strict and self._is_primitive(site) and site.is_new:
                 twins = (rules.twin(site.name),) if site.collection else ()
-                node.steps[f"_{site.name}"] = Step(node=self.plan(self._library["Element"]), beside=twins)
+                element = self.plan(self._library["Element"])
+                is_one = site.either or not site.collection
+                node.steps[f"_{site.name}"] = Step(None, element, site.collection, is_one, (), twins)
         node.rules.extend(self._choices(there))
         required = [site.name for site in there if site.required and self._is_needed(site)]
         if required:
@@ -149,7 +154,8 @@ class Planner:
         of_item = [*self._of_item(site)]
         if used is not None and is_new and holds_resource(used.name, self._library):
             of_item.append(rules.slot(used.name))
-        return Step(check, node, tuple(of_item), tuple(self._beside(site, is_new)))
+        is_one = site.either or not site.collection
+        return Step(check, node, site.collection, is_one, tuple(of_item), tuple(self._beside(site, is_new)))
 
     def _of_item(self, site: Site) -> Iterator[Rule]:
         said = [target_of(site.shape.content, self._library)] if site.is_new and site.shape.content else []

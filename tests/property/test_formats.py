@@ -85,6 +85,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "a twin of what is unknown": {"_other": {"id": "1"}},
     "a key that begins with fhir_": {"fhir_x": 1},
     "a twin of another length": {"beds": [1, 2], "_beds": [{"id": "1"}]},
+    "a reference that says nothing": {"head": {"type": "Practitioner"}},
     "a code without its system": {"loadQuantity": {"value": 1, "code": "mg"}},
     "an extension without a value": {"loadQuantity": {"value": 1, "extension": [{"url": "http://x"}]}},
     "extension, where no base has it": {"extension": [{"url": "http://x", "valueString": "y"}]},
