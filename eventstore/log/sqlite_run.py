@@ -17,7 +17,7 @@ from eventstore.event import Event, Position
 from eventstore.log.base import Identity, Query, Span
 from eventstore.log.sql import migrations, queries
 from eventstore.log.sqlite_rows import Insert, RowWriter
-from eventstore.log.sqlite_tables import rollback, undone_on_error
+from eventstore.log.sqlite_tables import rollback, transaction
 from eventstore.projection import Rows
 from eventstore.types.registry import DEFINITION_TYPES
 
@@ -96,31 +96,25 @@ def identity(connection: sqlite3.Connection) -> tuple[str, str, str]:
     return tuple(rows[0])
 
 
-def begin(
+def look(
     connection: sqlite3.Connection, keys: Mapping[Key, bool], count: Mapping[str, int]
 ) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
-    """Take the log: its tip, the last definition, the last event of each key, and how many are live of some types."""
+    """The tip, the last definition, the last event of each key, and how many are live of some types."""
     with_body = _encode([key for key, body in keys.items() if body])
     without = _encode([key for key, body in keys.items() if not body])
-    rollback(connection)
-    connection.execute("BEGIN IMMEDIATE")
-    with undone_on_error(connection):
-        *tip, definition, found = connection.execute(SQL["take"], (_KINDS, without)).fetchone()
-        previous = {(row[0], row[1]): Previous(*row[2:], None) for row in _decode_previous(found)}
-        if with_body != "[]":
-            rows = connection.execute(SQL["previous"], (with_body,)).fetchall()
-            previous |= {(row[0], row[1]): Previous(*row[2:]) for row in rows}
-        live = {
-            type: connection.execute(SQL["live"], (type, most)).fetchone()[0] for type, most in count.items()
-        }
-        return (tuple(tip) if tip[0] is not None else None, definition or 0, previous, live)
+    *tip, definition, found = connection.execute(SQL["take"], (_KINDS, without)).fetchone()
+    previous = {(row[0], row[1]): Previous(*row[2:], None) for row in _decode_previous(found)}
+    if with_body != "[]":
+        rows = connection.execute(SQL["previous"], (with_body,)).fetchall()
+        previous |= {(row[0], row[1]): Previous(*row[2:]) for row in rows}
+    live = {type: connection.execute(SQL["live"], (type, most)).fetchone()[0] for type, most in count.items()}
+    return (tuple(tip) if tip[0] is not None else None, definition or 0, previous, live)
 
 
 def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
-    with undone_on_error(connection):
+    with transaction(connection):
         _EVENTS.write(connection, [msgspec.structs.astuple(event) for event in events])
         writer.write(connection, rows)
-        connection.execute("COMMIT")
 
 
 def fetch(

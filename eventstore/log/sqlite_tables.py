@@ -32,23 +32,17 @@ def rollback(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def undone_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        rollback(connection)
-        raise
-
-
-@contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """One that writes; what somebody left open who was cancelled is undone first."""
     rollback(connection)
     connection.execute("BEGIN IMMEDIATE")
-    with undone_on_error(connection):
+    try:
         yield
         if connection.in_transaction:
             connection.execute("COMMIT")
+    except BaseException:
+        rollback(connection)
+        raise
 
 
 def declare(
@@ -99,8 +93,7 @@ def switch(
     *,
     inline: bool,
 ) -> bool:
-    """In the transaction that is open."""
-    with undone_on_error(connection):
+    with transaction(connection):
         new = beside(name)
         if connection.execute(_SQL["checkpoint_move"], (new, after, until)).rowcount != 1:
             rollback(connection)
@@ -112,7 +105,6 @@ def switch(
             connection.execute(_SQL["checkpoint_move"], (name, until, KEPT_INLINE))
         connection.execute(_SQL["parked_clear"], (name,))
         connection.execute(_SQL["parked_move"], (new, name))
-        connection.execute("COMMIT")
     return True
 
 

@@ -33,7 +33,7 @@ POINTS = {
     "switch": "a projection's tables are made anew, and beside those that stand",
     "switched": "they have taken their place, and what they replaced is still there",
     "take": "a batch is formed, the log is not taken",
-    "begin": "BEGIN IMMEDIATE, and what the batch needs is read",
+    "begin": "a batch is decided, and its transaction begun",
     "insert": "the events are inserted, the rows of projections are not",
     "commit": "everything is written, COMMIT is not run",
     "committed": "COMMIT is done, nobody is answered",
@@ -134,11 +134,13 @@ class Watched:
 def install(points: Failpoints) -> None:
     """Wrap the functions of the product that the places are in."""
     _watch(points, run, "migrate", {"PRAGMA application_id =": ("migrate", "")})
-    _watch(
-        points, run, "append", {"INSERT INTO quire_event": ("", "insert"), "COMMIT": ("commit", "committed")}
-    )
+    appending = {
+        "BEGIN": ("", "begin"),
+        "INSERT INTO quire_event": ("", "insert"),
+        "COMMIT": ("commit", "committed"),
+    }
+    _watch(points, run, "append", appending)
     _watch(points, tables, "advance", {"INSERT INTO": ("advancing", "")})
-    _around(points, run, "begin", after="begin")
     _around(points, run, "checkpoint", before="checkpoint", after="checkpointed")
     _around_async(points, SQLiteLog, "_start", before="start")
     _around_async(points, SQLiteLog, "take", before="take")
