@@ -109,13 +109,12 @@ def meaning_of(pattern: str) -> str:
 _OPEN_TYPES = """base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt
 string time unsignedInt uri url uuid Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count
 Distance Duration HumanName Identifier Money Period Quantity Range Ratio Reference SampledData Signature Timing
-ContactDetail DataRequirement Expression ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage
-Meta"""
+ContactDetail DataRequirement Expression ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage"""
 
 _MORE_OPEN_TYPES = {
-    "4.0.1": "Contributor",
+    "4.0.1": "Contributor Meta",
     "4.3.0": "Contributor CodeableReference RatioRange",
-    "5.0.0": "integer64 CodeableReference RatioRange Availability ExtendedContactDetail",
+    "5.0.0": "Meta integer64 CodeableReference RatioRange Availability ExtendedContactDetail",
 }
 
 

@@ -73,18 +73,19 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
             rule(value, path, scope)
         if type(item) is list:
             for index, one in enumerate(item) if step.many else ():
-                _take(step, one, (*path, key, index), scope)
+                _take(step, one, path, (key, index), scope)
         elif step.one:
-            _take(step, item, (*path, key), scope)
+            _take(step, item, path, (key,), scope)
 
 
-def _take(step: Step, item: Any, path: Path, scope: Scope) -> None:
+def _take(step: Step, item: Any, above: Path, at: Path, scope: Scope) -> None:
+    """Look at what stands `at` a place below a path, which is put together only where somebody needs it."""
     if step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, path)
+        scope.tell(wrong, above + at)
     if step.node is not None and type(item) is dict:
-        run(step.node, item, path, scope)
+        run(step.node, item, above + at, scope)
     for rule in step.rules:
-        rule(item, path, scope)
+        rule(item, above + at, scope)
 
 
 class Planner:
