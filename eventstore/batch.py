@@ -47,9 +47,14 @@ def admit(
 
 
 def may_retire(command: Command) -> bool:
-    """Whether the command may end a type: only then its resources are counted. A patch, when it says `type`."""
-    if command.type != "Entity":
+    """Whether the command may end a type: only then its resources are counted.
+
+    A write of an Entity, when it says another `type`; of other definitions, always.
+    """
+    if command.type == "Attribute" or command.type not in DEFINITION_TYPES:
         return False
+    if command.type != "Entity":
+        return True
     if command.document is not None:
         return bool(command.document.value.get("type") != "resource")
     if command.patch is None:
