@@ -31,6 +31,7 @@ FHIRPATH = "http://hl7.org/fhirpath/System."
 _FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
 _SYSTEM = {"String": "string", "Boolean": "boolean", "Date": "date", "DateTime": "dateTime", "Time": "time",
            "Integer": "integer", "Decimal": "decimal"}  # fmt: skip
+_DISCRIMINATORS = ("value", "pattern", "type", "profile", "exists")
 _EXTENSIONS = ("extension", "modifierExtension")
 
 
@@ -212,8 +213,8 @@ class _Reader:
             Discriminator(one["type"], one["path"]) for one in about.get("discriminator", [])
         ] or ([Discriminator("value", "url")] if line.name in _EXTENSIONS else [])
         for one in discriminators:
-            if one.kind == "position":
-                self.unchecked.append(f"{line.name}: slices by position")
+            if one.kind not in _DISCRIMINATORS or "(" in one.path:
+                self.unchecked.append(f"{line.name}: slices by {one.kind} of {one.path}")
         if not discriminators:
             self.unchecked.append(f"{line.name}: slices without a discriminator")
         if about.get("ordered"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -118,7 +118,7 @@ class Planner:
             if any(not element.extension_url for element in site.stated) and (step := self._step(site)):
                 node.steps[site.name] = step
             if self._strict and self._is_primitive(site) and site.is_new:
-                twins = (rules.twin(site.name),) if site.collection else ()
+                twins = (rules.twin(site.name),)
                 element = self.plan(self._library["Element"])
                 is_one = site.either or not site.collection
                 node.steps[f"_{site.name}"] = Step(None, element, site.collection, is_one, (), twins)
@@ -195,7 +195,11 @@ class Planner:
     def part(self, site: Site) -> Part:
         """What is stated at a key, as the engine and the step of one item."""
         schema = Publisher(self._library, strict=self._strict).item(site)
-        return Part(compiled(schema) if schema else None, partial(_take, self._step(site)))
+        step = self._step(site)
+        return Part(
+            compiled(schema) if schema else None,
+            lambda item, path, scope: _take(step, item, path, (), scope),
+        )
 
     def _shared(self, content: str) -> Node:
         if content not in self._nodes:

@@ -60,7 +60,8 @@ def publish(definition: TypeDefinition, library: Library, *, strict: bool = Fals
     if definition.kind == "primitive":
         return dict((_FULL.get(definition.name) if strict else None) or definition.schema or {})
     publisher = Publisher(library, strict=strict)
-    schema = publisher.object(layers_of(definition, library), filled=definition.kind == "resource")
+    alone = definition.kind == "resource" or (strict and definition.name == "Element")
+    schema = publisher.object(layers_of(definition, library), alone=alone)
     if definition.schema:
         merge(schema, deepcopy(definition.schema))
     return schema
@@ -97,12 +98,12 @@ class Publisher:
         element = target_of(content, self._library)
         return self.object(layers_at(Site(element.name, ((element, True),)), self._library))
 
-    def object(self, layers: tuple[Layer, ...], filled: bool = False) -> Schema:
+    def object(self, layers: tuple[Layer, ...], *, alone: bool = False) -> Schema:
         """An object, closed where all that is known of it is in the layers, and none of them is open."""
         there = sites(layers)
         properties = {one.name: self._value(one) for one in there if self._is_a_key(one)}
         is_whole = all(layer.stated for layer in layers)
-        schema = self._head(there, filled) if is_whole else {}
+        schema = self._head(there, alone) if is_whole else {}
         schema["properties"] = properties
         if is_whole and self._strict:
             properties |= {f"_{one.name}": _twin(one) for one in there if self._has_twin(one)}
@@ -120,13 +121,14 @@ class Publisher:
             schema["additionalProperties"] = False
         return schema
 
-    def _head(self, there: list[Site], filled: bool) -> Schema:
+    def _head(self, there: list[Site], alone: bool) -> Schema:
+        """`alone` is a resource, or what belongs to a primitive: it may have an id and nothing else."""
         schema: Schema = {"type": "object"}
-        if filled or self._strict:
+        if alone or self._strict:
             schema["minProperties"] = 1
         if not self._strict:
             schema["patternProperties"] = {NEVER_REFUSED: {}}
-        elif not filled and any(site.name == "id" for site in there):
+        elif not alone and any(site.name == "id" for site in there):
             schema["not"] = _ONLY_AN_ID
         return schema
 

@@ -106,24 +106,31 @@ def _place(items: Any, index: int) -> Any:
 
 
 def twin(name: str) -> Rule:
-    """An array's twin is as long as the array."""
+    """What belongs to a primitive: of an array as long as the array; an id alone only beside a value."""
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         twins, items = value[f"_{name}"], value.get(name)
+        at = (*path, f"_{name}")
         if type(twins) is not list:
-            return
-        if items is None:
-            for index, one in enumerate(twins):
-                if one is None:
-                    scope.tell(f"null, and nothing in {name}: leave the item out", (*path, f"_{name}", index))
+            if items is None and _is_id(twins):
+                scope.tell(_ONLY_AN_ID, at, "structure")
         elif type(items) is list and len(items) != len(twins):
-            scope.tell(
-                f"{len(twins)} items, where {name} has {len(items)}: write null for an empty place",
-                (*path, f"_{name}"),
-                "structure",
-            )
+            message = f"{len(twins)} items, where {name} has {len(items)}: write null for an empty place"
+            scope.tell(message, at, "structure")
+        else:
+            for index, one in enumerate(twins):
+                if _place(items, index) is None and (one is None or _is_id(one)):
+                    what = f"null, and nothing in {name}: leave the item out" if one is None else _ONLY_AN_ID
+                    scope.tell(what, (*at, index), "structure")
 
     return rule
+
+
+_ONLY_AN_ID = "an id alone says nothing: leave it out"
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"id"}
 
 
 def slot(type: str) -> Rule:

@@ -127,6 +127,14 @@ class Scope:
         known = self.types.definition_of(target)
         return known is None or self.types.is_a(known.name, name) or self.types.is_a(name, known.name)
 
+    def conforms(self, value: Any, url: str) -> bool:
+        """Whether a value is as the profile of a URL asks; not, where there is none."""
+        found = self.types.profile(url)
+        if found is None:
+            return False
+        issues = found.check(Document(value, b""), self.types, self.container)
+        return all(issue.severity == "warning" for issue in issues)
+
     def run(self, engine: jsonschema_rs.Validator, value: Any, path: Path) -> None:
         """Tell what an engine finds in a value."""
         if not engine.is_valid(value):

@@ -10,10 +10,11 @@ import msgspec
 
 from eventstore.errors import Path
 from eventstore.types.definition import Discriminator, Element, Site, Slice, Slicing, choice_key
+from eventstore.types.fragment import split
 from eventstore.types.jsonschema import Schema, compiled
 from eventstore.types.scope import Rule, Scope
 
-Test = Callable[[Any], bool]
+Test = Callable[[Any, Scope], bool]
 """Whether an item is of a slice."""
 
 
@@ -38,8 +39,8 @@ class _Slice(msgspec.Struct, frozen=True):
     fewest: int
     most: int | None
 
-    def has(self, item: Any) -> bool:
-        return all(test(item) for test in self.tests)
+    def has(self, item: Any, scope: Scope) -> bool:
+        return all(test(item, scope) for test in self.tests)
 
 
 def sliced(site: Site, slicing: Slicing, part: Callable[[Site], Part]) -> Rule:
@@ -62,7 +63,7 @@ def _rule(name: str, slices: list[_Slice], *, closed: bool) -> Rule:
         counts = dict.fromkeys((one.name for one in slices), 0)
         for index, item in enumerate(items):
             at = (*path, name, index) if items is found else (*path, name)
-            own = next((one for one in slices if one.has(item)), None)
+            own = next((one for one in slices if one.has(item, scope)), None)
             if own is None:
                 if closed:
                     scope.tell(f"is of none of the slices {', '.join(counts)}", at, "structure")
@@ -84,11 +85,16 @@ def _tests(by: Discriminator, one: Slice) -> Iterator[Test]:
     match by.kind:
         case "value" | "pattern" if (schema := _says(_below(one.element, steps))) is not None:
             engine = compiled(schema)
-            yield lambda item: any(engine.is_valid(value) for value in _values(item, steps))
+            yield lambda item, scope: any(engine.is_valid(value) for value in _values(item, steps))
         case "exists" if (there := _exists(one.element, steps)) is not None:
-            yield lambda item: (next(_values(item, steps), None) is not None) is there
+            yield lambda item, scope: (next(_values(item, steps), None) is not None) is there
         case "type":
             yield from _of_type(one.element, steps)
+        case "profile" if (found := _below(one.element, steps)) is not None and found.profiles:
+            urls = found.profiles
+            yield lambda item, scope: any(
+                scope.conforms(value, url) for value in _values(item, steps) for url in urls
+            )
 
 
 def _below(element: Element, steps: list[str]) -> Element | None:
@@ -103,7 +109,7 @@ def _says(element: Element | None) -> Schema | None:
     """What the element says of a value; None when it says nothing that could tell slices apart."""
     if element is None:
         return None
-    schema: Schema = dict(element.schema or {})
+    _, schema = split(element.schema or {})
     if element.enum:
         schema["enum"] = list(element.enum)
     inner = {child.name: said for child in element.children if (said := _says(child)) is not None}
@@ -138,7 +144,7 @@ def _of_type(element: Element, steps: list[str]) -> Iterator[Test]:
     """By the key of a choice, or by the type of a resource that stands there."""
     if not steps:
         if element.type:
-            yield lambda item: isinstance(item, dict) and item.get("resourceType") == element.type
+            yield lambda item, scope: isinstance(item, dict) and item.get("resourceType") == element.type
         return
     *above, last = steps
     parent = _below(element, above)
@@ -149,7 +155,7 @@ def _of_type(element: Element, steps: list[str]) -> Iterator[Test]:
     }
     types = {child.type for child in options if child.type and not child.choice}
     if keys:
-        yield lambda item: any(
+        yield lambda item, scope: any(
             isinstance(one, dict)
             and (any(key in one for key in keys) or _resource_type(one.get(last)) in types)
             for one in _values(item, above)

@@ -45,18 +45,18 @@ def element(path: str, min: int = 0, max: str = "1", *types: Any, **fields: Any)
     return {**value, "type": kinds} if kinds else value
 
 
-def structure(name: str, *elements: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def structure(type: str, *elements: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """A StructureDefinition of a type."""
     return {
-        "url": f"http://example.org/{name}",
-        "name": name,
+        "url": f"http://example.org/{type}",
+        "name": type,
         "status": "active",
         "kind": "logical",
         "abstract": False,
-        "type": name,
+        "type": type,
         "baseDefinition": "http://hl7.org/fhir/StructureDefinition/Base",
         "derivation": "specialization",
-        "differential": {"element": [element(name, 0, "*"), *elements]},
+        "differential": {"element": [element(type, 0, "*"), *elements]},
         **fields,
     }
 
