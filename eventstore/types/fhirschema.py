@@ -289,20 +289,23 @@ class _Reader:
     def _slicing(self, value: dict[str, Any], at: Path) -> Slicing | None:
         slicing = value.get("slicing", {})
         slices = slicing.get("slices", {})
-        if not slices:
-            return None
         if slicing.get("ordered"):
             self.unchecked.append(f"{'.'.join(map(str, at[1::2]))}: the order of slices")
+        if not isinstance(slices, dict):
+            self._refuse("expected type of object", (*at, "slicing", "slices"))
+            return None
         found = []
         for name, one in slices.items():
             where = (*at, "slicing", "slices", name)
             match = one.get("match") if isinstance(one, dict) else None
             if not isinstance(match, dict) or "value" not in match:
                 self._refuse("needs a match with a value", where, "required")
-                continue
-            inner = one.get("schema", {})
-            if self._is_element(inner, (*where, "schema")):
-                found.append(self._slice(name, one, match["value"], inner, where))
+            elif not all(type(one.get(key, 0)) is int for key in ("min", "max")):
+                self._refuse("expected integers as min and max", where)
+            elif self._is_element(one.get("schema", {}), (*where, "schema")):
+                found.append(self._slice(name, one, match["value"], one.get("schema", {}), where))
+        if not found:
+            return None
         return Slicing(tuple(found), (Discriminator("pattern", "$this"),), slicing.get("rules") == "closed")
 
     def _slice(self, name: str, one: dict[str, Any], match: Any, inner: dict[str, Any], at: Path) -> Slice:
