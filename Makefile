@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup run test check e2e fault soak conformance bench format clean
+.PHONY: help setup run cluster test check e2e fault soak conformance bench format clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml deploy/constraints.txt
 run: setup ## Serve on 127.0.0.1:8080 with ./quire-data (options: QUIRE_PORT=... make run)
 	@exec $(BIN)/quire serve
 
+cluster: setup ## PostgreSQL, three nats-servers and three nodes on 8080 to 8082 with ./quire-cluster (options: ARGS="--port 9080")
+	@exec $(BIN)/python deploy/cluster.py $(ARGS)
+
 test: setup ## All tests
 	$(BIN)/python -m pytest
 
@@ -28,6 +31,7 @@ check: setup ## Lint, formatting, types and import rules: the quick one
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/cluster.py
 	$(BIN)/lint-imports --no-cache
 
 e2e: setup ## The feed in a real Chromium and with curl, killed and cut (2 minutes; not part of `make test`)

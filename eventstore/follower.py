@@ -19,8 +19,9 @@ CHUNK_BYTES = 16 * 1024 * 1024
 BACK_OFF_SECONDS_MIN = 0.1
 BACK_OFF_SECONDS_MAX = 30.0
 
-State = Literal["stopped", "building", "following", "waiting", "halted"]
-"""Waiting: the storage or something else is away, and is tried again. Halted: at an event that cannot be handled."""
+State = Literal["stopped", "building", "following", "waiting", "halted", "elsewhere"]
+"""Waiting: the storage or something else is away, and is tried again. Halted: at an event that cannot be handled.
+Elsewhere: another node follows."""
 
 Checkpoint = Callable[[], Awaitable[Position]]
 """Reads up to where everything is done."""
@@ -76,6 +77,8 @@ class Standing(msgspec.Struct, frozen=True, rename="camel"):
     """Events that it went on without."""
     halted_at: Position | None = None
     reason: str = ""
+    owner: str = ""
+    """The node that follows; empty when none does."""
 
 
 class Follower:
@@ -97,22 +100,9 @@ class Follower:
         self._checkpoint = checkpoint
         self._handle = handle
         self._reached = reached
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Follow in the background until `stop`."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"quire-follower-{self.name}")
-
-    async def stop(self) -> None:
-        """End after the chunk in hand."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
-        self.state = "stopped"
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Follow until it is cancelled; then the chunk in hand is done as a whole or not at all."""
         pause, failed_at = BACK_OFF_SECONDS_MIN, -1
         while True:
             try:

@@ -10,7 +10,7 @@ import msgspec
 from eventstore.batch import admit, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
-from eventstore.errors import Gone, NotFound, NotYet
+from eventstore.errors import Gone, Invalid, NotFound, NotYet
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
@@ -68,8 +68,20 @@ class Store:
         Raises every refusal there is; what was answered is on the disk.
         """
         await self.kind(command.type)
-        (accepted,) = await self.queue(command)
+        try:
+            queued = self.queue(command)
+        except Invalid:
+            if not await self._moved():
+                raise
+            queued = self.queue(command)
+        (accepted,) = await queued
         return accepted
+
+    async def _moved(self) -> bool:
+        """Whether types have changed in the log since this process looked."""
+        before = self.registry.position
+        await self.catch_up()
+        return self.registry.position > before
 
     def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
         """As `submit`, for a type that is known: check now, answer when it is written."""

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence, Sized
+from contextlib import suppress
 from time import monotonic, perf_counter
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from eventstore.batch import Batch, may_retire
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
-from eventstore.event import SALT_BYTES, Event, Tip
+from eventstore.event import SALT_BYTES, Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.measure import EVENTS, SECONDS, Histogram
 from eventstore.projection import Change, Rows
@@ -112,12 +113,14 @@ class Writer:
         self.trouble = Trouble()
         self._arrived = asyncio.Event()
         self._moved = asyncio.Event()
+        self._news = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Learn the types and the tip from the log, begin to write, and look for what others write."""
+        self._log.nodes.on_append(self._heard)
         await self.catch_up()
         self._task = asyncio.create_task(self._run(), name="quire-writer")
         self._watch = asyncio.create_task(self._look(), name="quire-watch")
@@ -165,10 +168,18 @@ class Writer:
         if events:
             self._install(registry, Tip(events[-1].position, events[-1].at, events[-1].hash), events)
 
+    def _heard(self, position: Position) -> None:
+        """Another process has appended up to a position."""
+        if position > self.tip.position:
+            self._news.set()
+
     async def _look(self) -> None:
-        """The log may be written by other processes: their events arrive here within LOOK_SECONDS."""
+        """The log may be written by other processes: they tell, and when that is missed it is found within LOOK_SECONDS."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
             try:
                 await self.catch_up()
             except (Unavailable, AppendFailed) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -12,6 +13,7 @@ from eventstore.errors import Conflict, NotFound, Unavailable
 from eventstore.event import Position
 from eventstore.follower import BACK_OFF_SECONDS_MAX, Follower, Reached, Standing, Stuck, lag
 from eventstore.log.base import KEPT_INLINE, EventLog
+from eventstore.membership import BEAT_SECONDS, Lease, Membership, ended
 from eventstore.projection import Change, Projection, Rows
 from projections.current import Current
 from projections.keeper import Keeper
@@ -33,50 +35,72 @@ def named(projections: Sequence[Projection], names: Sequence[str]) -> list[Proje
     return [known[name] for name in names or known]
 
 
-class Engine:
-    """Runs projections over one log. `start` comes before the writer's first append."""
+def inline_rows(changes: Sequence[Change], projections: Sequence[Projection] = BUILT_IN) -> Rows:
+    """What those of the projections that are inline want written with these events. Pure."""
+    rows = Rows()
+    for projection in projections:
+        if projection.lifecycle == "inline":
+            projection.project(changes, rows)
+    return rows
 
-    def __init__(self, log: EventLog, projections: Sequence[Projection] = BUILT_IN) -> None:
+
+FOLLOWER = "projection "
+REBUILD = "rebuild "
+"""What a node owns while it follows for a projection, or builds it anew: this, and the projection's name."""
+
+
+class Engine:
+    """Runs projections over one log. `start` comes before the writer's first append.
+
+    Of all nodes, one at a time follows for an async projection, and one at a time builds a projection anew.
+    """
+
+    def __init__(
+        self, log: EventLog, members: Membership, projections: Sequence[Projection] = BUILT_IN
+    ) -> None:
         self.projections = projections
         self.followers: dict[str, Follower] = {}
         self.building: dict[str, Position] = {}
-        """How far the tables are that are being built anew."""
+        """How far the tables are that are being built anew, by this node."""
         self._log = log
+        self._members = members
         self._inline = [one for one in projections if one.lifecycle == "inline"]
-        self._builds: list[asyncio.Task[None]] = []
+        self._leases: dict[str, Lease] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._rebuilt = asyncio.Event()
 
     async def start(self, reached: Reached) -> None:
         """Make the tables, build what the log has and the inline ones have not, and follow for the async ones.
 
-        An async projection of another version is built anew in the background. Raises Unavailable when an inline one
-        cannot be built: the tables of the version before stand as they were.
+        An async projection of another version is built anew in the background. What another node is building is left to
+        it. Raises Unavailable when an inline one cannot be built: the tables of the version before stand as they were.
         """
-        await self._log.discard()
+        await self._log.discard(
+            but=[name.removeprefix(REBUILD) for name in self._members.roll.owners if name.startswith(REBUILD)]
+        )
         for projection in self._inline:
             await self._complete(projection)
-        for projection in self.projections:
-            if projection.lifecycle == "async":
-                await self._follow(projection, reached)
+        behind = [one for one in self.projections if one.lifecycle == "async"]
+        if behind:
+            self._leases = {one.name: self._members.lease(FOLLOWER + one.name) for one in behind}
+            await self._members.beat()
+        for projection in behind:
+            await self._follow(projection, reached)
 
     async def stop(self) -> None:
-        for task in self._builds:
-            task.cancel()
-        if self._builds:
-            await asyncio.wait(self._builds)
+        for task in self._tasks:
+            await ended(task)
         for follower in self.followers.values():
-            await follower.stop()
+            follower.state = "stopped"
 
     def project(self, changes: Sequence[Change]) -> Rows:
         """What the inline projections want written with these events. Pure."""
-        rows = Rows()
-        for projection in self._inline:
-            projection.project(changes, rows)
-        return rows
+        return inline_rows(changes, self._inline)
 
     async def rebuild(self, projection: Projection, progress: Progress = untold) -> Rebuilt:
         """Build a projection anew while everything goes on, and follow for it when that waited for it.
 
-        Raises Stuck as `rebuild` does, Conflict when that is under way.
+        Raises Stuck as `rebuild` does, Conflict when that is under way here or on another node.
         """
         if projection.name in self.building:
             raise Conflict(
@@ -89,12 +113,13 @@ class Engine:
 
         self.building[projection.name] = 0
         try:
-            built = await rebuild(self._log, projection, told)
+            async with self._members.owning(REBUILD + projection.name):
+                built = await rebuild(self._log, projection, told)
         finally:
             del self.building[projection.name]
         _log.info("a projection was built anew", extra=msgspec.structs.asdict(built))
-        if (follower := self.followers.get(projection.name)) is not None:
-            follower.start()
+        self._rebuilt.set()
+        self._rebuilt = asyncio.Event()
         return built
 
     async def unpark(self, projection: Projection) -> Unparked:
@@ -105,61 +130,81 @@ class Engine:
 
     async def standings(self, now: str) -> list[Standing]:
         """How the followers stand; what they have parked since is counted too."""
-        found = [
-            Standing(one.name, one.state, one.position, 0, 0.0, 0, one.halted_at, one.reason)
-            for one in self.followers.values()
-        ]
-        parked = await counts(self._log) if found else {}
-        return [await self._counted(one, parked, now) for one in found]
+        parked = await counts(self._log) if self.followers else {}
+        return [await self._standing(one, parked, now) for one in self.followers.values()]
 
-    async def _counted(self, one: Standing, parked: Mapping[str, int], now: str) -> Standing:
-        events, seconds = await lag(self._log, one.position, now)
-        numbers = {"lag_events": events, "lag_seconds": round(seconds, 3), "parked": parked.get(one.name, 0)}
-        return msgspec.structs.replace(one, **numbers)
+    async def _standing(self, one: Follower, parked: Mapping[str, int], now: str) -> Standing:
+        position = one.position
+        if one.state == "elsewhere":
+            position = max(0, await self._log.checkpoint(one.name) or 0)
+        events, seconds = await lag(self._log, position, now)
+        return Standing(
+            one.name, one.state, position, events, round(seconds, 3), parked.get(one.name, 0),
+            one.halted_at, one.reason, self._leases[one.name].owner,
+        )  # fmt: skip
 
     async def _complete(self, projection: Projection) -> None:
-        """Bring an inline projection to the tip; nothing is appended meanwhile."""
+        """Bring an inline projection to the tip; by this node nothing is appended meanwhile."""
         name = projection.name
-        position = await self._log.declare(name, projection.version, projection.tables)
-        if position == KEPT_INLINE:
-            return
-        if position == (await self._log.tip()).position:
-            await self._log.advance(name, position, KEPT_INLINE, Rows())
-            return
-        try:
-            await rebuild(self._log, projection)
-        except Stuck as stuck:
-            raise Unavailable(
-                f"the projection {name}, version {projection.version}, cannot be built: {stuck}; its tables are as the "
-                "version before left them, which can go on with them"
-            ) from stuck
+        declared = (name, projection.version, projection.tables)
+        while (position := await self._log.declare(*declared)) != KEPT_INLINE:
+            if position == (await self._log.tip()).position:
+                await self._log.advance(name, position, KEPT_INLINE, Rows())
+                return
+            try:
+                await self.rebuild(projection)
+            except Conflict:  # another node builds it
+                await asyncio.sleep(BEAT_SECONDS)
+            except Stuck as stuck:
+                raise Unavailable(
+                    f"the projection {name}, version {projection.version}, cannot be built: {stuck}; its tables are as "
+                    "the version before left them, which can go on with them"
+                ) from stuck
 
     async def _follow(self, projection: Projection, reached: Reached) -> None:
         name, keeper = projection.name, Keeper(self._log, projection)
         position = await self._log.declare(name, projection.version, projection.tables)
         follower = Follower(self._log, name, keeper.checkpoint, keeper.handle, reached)
         self.followers[name] = follower
-        if position is not None and position != KEPT_INLINE:
+        self._leases[name].where = lambda: follower.position
+        if position is None or position == KEPT_INLINE:
+            follower.position = max(0, await keeper.checkpoint())
+            follower.tell("building")
+        else:
             follower.position = position
-            follower.start()
-            return
-        follower.position = max(0, await keeper.checkpoint())
-        follower.tell("building")
-        self._builds.append(asyncio.create_task(self._build(projection, follower)))
+        self._tasks.append(asyncio.create_task(self._keep(projection, follower, self._leases[name])))
 
-    async def _build(self, projection: Projection, follower: Follower) -> None:
-        """Build what is of another version. At an event that it cannot handle, somebody must mend it and start again."""
-        declared = (projection.name, projection.version, projection.tables)
-        while await self._log.declare(*declared) in (None, KEPT_INLINE):
+    async def _keep(self, projection: Projection, follower: Follower, lease: Lease) -> None:
+        """Follow as long as this node owns the projection; while another does, wait."""
+        while True:
+            if not lease.held:
+                follower.tell("elsewhere")
+            await lease.until(held=True)
+            await lease.during(self._built_and_followed(projection, follower))
+
+    async def _built_and_followed(self, projection: Projection, follower: Follower) -> None:
+        await self._built(projection, follower)
+        await follower.run()
+
+    async def _built(self, projection: Projection, follower: Follower) -> None:
+        """Build what is of another version. At an event that it cannot handle, somebody must mend it and rebuild."""
+        declared, stuck = (projection.name, projection.version, projection.tables), False
+        while True:
+            rebuilt = self._rebuilt
             try:
-                await self.rebuild(projection)
-            except Stuck as stuck:
-                follower.tell(
-                    "halted", f"version {projection.version} cannot be built: {stuck.reason}", stuck.position
-                )
-                return
+                if await self._log.declare(*declared) not in (None, KEPT_INLINE):
+                    return
+                if not stuck:
+                    await self.rebuild(projection)
+                    continue
+            except Stuck as error:
+                stuck = True
+                reason = f"version {projection.version} cannot be built: {error.reason}"
+                follower.tell("halted", reason, error.position)
             except Conflict:
-                return
+                follower.tell("building")
             except Exception as error:
                 follower.wait(error)
-                await asyncio.sleep(BACK_OFF_SECONDS_MAX)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACK_OFF_SECONDS_MAX):
+                    await rebuilt.wait()

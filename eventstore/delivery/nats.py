@@ -29,6 +29,7 @@ from eventstore.errors import NotYet, QuireError
 from eventstore.event import Event, Position
 from eventstore.follower import Reached
 from eventstore.log.base import EventLog, Span
+from eventstore.membership import Lease, ended
 
 WINDOW_BYTES_MAX = 4 * 1024 * 1024
 CHUNK_EVENTS = 512
@@ -67,8 +68,9 @@ class Lost(Exception):
 class Status(msgspec.Struct, frozen=True):
     """How the publisher stands."""
 
-    state: Literal["starting", "publishing", "away", "halted"]
-    """Away: the broker cannot be reached or refuses, and is tried again. Halted: somebody has to put something right."""
+    state: Literal["starting", "publishing", "away", "halted", "elsewhere"]
+    """Away: the broker cannot be reached or refuses, and is tried again. Halted: somebody has to put something right.
+    Elsewhere: another node publishes."""
     reason: str
     remedy: str
     differs_at: Position | None
@@ -78,6 +80,8 @@ class Status(msgspec.Struct, frozen=True):
     lag_events: int
     stream: str
     generation: int
+    owner: str = ""
+    """The node that publishes; empty when none is known to."""
 
 
 class _PublishError(msgspec.Struct):
@@ -254,7 +258,7 @@ class Sender:
                     raise Lost(lost.result())
             task.result()
         finally:
-            await _end(task)
+            await ended(task)
 
 
 class Publisher:
@@ -266,6 +270,7 @@ class Publisher:
         reached: Reached,
         *,
         connect: Connect,
+        lease: Lease | None = None,
         stream: StreamSettings = StreamSettings(),  # noqa: B008 - frozen
         base_url: str = "",
         recent: Recent = _from_the_log,
@@ -274,6 +279,8 @@ class Publisher:
     ) -> None:
         """`base_url` is where clients read resources, for the references to large bodies. Raises Invalid.
 
+        Without a `lease` nobody else publishes to the stream. Who does not hold it compares log and stream, and waits.
+
         `hold` is told why nothing may be appended to the log, when the stream is ahead of it, and "" when they were
         compared and nothing is to be said against it. `stuck` is told why a broker takes nothing any more.
         """
@@ -281,6 +288,8 @@ class Publisher:
         self._events = log
         self._reached = reached
         self._connect = connect
+        self._lease = lease or Lease(stream.name, held=True)
+        self._lease.where = self._acknowledged
         self._settings = stream
         self._base_url = base_url
         self._recent = recent
@@ -308,7 +317,7 @@ class Publisher:
         with suppress(TimeoutError, QuireError):
             async with asyncio.timeout(STOP_SECONDS_MAX):
                 await self._finish()
-        await _end(self._task)
+        await ended(self._task)
 
     def look_again(self) -> None:
         """Try now what would be tried later: something was put right."""
@@ -316,14 +325,19 @@ class Publisher:
 
     @property
     def position(self) -> Position:
-        """The last position that the stream has acknowledged."""
+        """The last position that the stream has acknowledged, to whoever publishes."""
+        return self._lease.position if self._status.state == "elsewhere" else self._acknowledged()
+
+    def _acknowledged(self) -> Position:
         return self._window.acknowledged if self._window is not None else self._status.position
 
     async def status(self) -> Status:
         """How it stands now. Raises Unavailable when the log cannot be read."""
         tip = await self._events.tip()
         lag = max(0, tip.position - self.position)
-        return msgspec.structs.replace(self._status, position=self.position, lag_events=lag)
+        return msgspec.structs.replace(
+            self._status, position=self.position, lag_events=lag, owner=self._lease.owner
+        )
 
     async def _finish(self) -> None:
         tip = await self._events.tip()
@@ -336,6 +350,10 @@ class Publisher:
             before = self.position
             try:
                 await self._session()
+                self._tell(state="elsewhere")
+                await self._lease.until(held=True)
+                pause = BACK_OFF_SECONDS_MIN
+                continue
             except Halted as halted:
                 self._hold(str(halted) if isinstance(halted, Ahead) else "")
                 self._tell(
@@ -352,18 +370,20 @@ class Publisher:
             await self._wait(pause)
 
     async def _session(self) -> None:
-        """Connect, look at the stream, and send until something is not as it should be."""
+        """Connect, look at the stream, and send until something is not as it should be, or it is another node's turn."""
         client = await self._connect()
         try:
             check_version(client)
             fence = Fence(JetStream(client), self._events, self._settings)
             opened = await fence.open(self._erased)
-            sender = Sender(client, self._events, opened, self._base_url, self._recent)
-            self._window = sender.window
             self._hold("")
             self._looked.set()
+            if not self._lease.held:
+                return
+            sender = Sender(client, self._events, opened, self._base_url, self._recent)
+            self._window = sender.window
             self._tell(state="publishing", stream=opened.name, generation=opened.generation)
-            await sender.follow(self._reached)
+            await self._lease.during(sender.follow(self._reached))
         finally:
             await client.end()
 
@@ -388,12 +408,3 @@ class Publisher:
             level = logging.INFO if now.state == "publishing" else logging.WARNING
             told = {name: value for name, value in msgspec.structs.asdict(now).items() if value}
             _log.log(level, "publisher %s", now.state, extra={**told, "position": self.position})
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it ends: nats-py swallows a cancellation that meets it in a flush."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait((task,), timeout=LOOK_SECONDS)
-    if not task.cancelled():
-        task.exception()

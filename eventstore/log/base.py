@@ -6,7 +6,7 @@ in `eventstore.log.opening`, give the read side its SQL, and add it to the tests
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
@@ -84,6 +84,67 @@ class Hole(NamedTuple):
     until: Position
 
 
+class Node(msgspec.Struct, frozen=True):
+    """A process that serves a log, as it says of itself."""
+
+    id: str
+    url: str
+    """Where it can be asked; empty for a command."""
+    position: Position
+    """Up to where it knows the log."""
+
+
+class Owned(NamedTuple):
+    """Who does what one node at a time does, and up to where that is done."""
+
+    node: str
+    position: Position
+
+
+class Roll(msgspec.Struct, frozen=True):
+    """The nodes that live, by their ids, and what they own, by its name."""
+
+    nodes: Sequence[Node] = ()
+    owners: Mapping[str, Owned] = {}
+
+
+class Nodes(Protocol):
+    """Who serves a log, and who owns what one node at a time does. Part of the storage port.
+
+    Ownership saves work that is done twice and in vain; it is not what keeps things right. Who was stopped may go on for a
+    moment beside its successor, so whatever is owned is guarded by itself: by a checkpoint, by the stream's fence.
+    Every method but the last two raises Unavailable when the storage cannot be reached.
+    """
+
+    async def beat(self, node: Node, wanted: Mapping[str, Position], lease_seconds: float) -> Roll:
+        """Say that a node lives, and what it wants to own from now on, with how far that is done.
+
+        What nobody living owns becomes its own, what it owns stays its own, what it does not name any more is free. All
+        this for so many seconds by the storage's clock, unless it is said again or the node leaves. Answers what is so
+        then; of two that want the same at once, one has it.
+        """
+        ...
+
+    async def leave(self, node: str) -> None:
+        """The node ends: what it owns is free at once, and other processes hear of it."""
+        ...
+
+    async def roll(self) -> Roll:
+        """Who lives and owns what."""
+        ...
+
+    def on_append(self, heard: Callable[[Position], None]) -> None:
+        """Call this when another process has appended up to a position. It may be missed: look now and then as well.
+
+        Heard from the first `beat` on. Who has beaten tells others of its appends.
+        """
+        ...
+
+    def on_leave(self, heard: Callable[[], None]) -> None:
+        """Call this when a node of another process left. It may be missed."""
+        ...
+
+
 Query = tuple[str, Sequence[Any]]
 """An SQL statement of ours, and its parameters."""
 
@@ -109,6 +170,11 @@ class EventLog(Protocol):
     created: str
     genesis: bytes
     """The hash before position 1."""
+
+    @property
+    def nodes(self) -> Nodes:
+        """Who serves the log."""
+        ...
 
     async def take(self, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
         """Take the log for writing. `keys` maps each key to whether its body is needed; `count` each type to a limit."""
@@ -232,8 +298,11 @@ class EventLog(Protocol):
         """
         ...
 
-    async def discard(self, name: str = "") -> None:
-        """Drop what was built beside and what a switch replaced, of one projection or of all, in short transactions."""
+    async def discard(self, name: str = "", *, but: Collection[str] = ()) -> None:
+        """Drop what was built beside and what a switch replaced, of one projection or of all but some.
+
+        In short transactions.
+        """
         ...
 
     async def pressure(self) -> Pressure:

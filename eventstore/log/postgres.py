@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from eventstore.log import postgres_session as session
 from eventstore.log import postgres_tables as run_tables
 from eventstore.log.base import AppendFailed, Hole, Identity, Pressure, Query, Snapshot, Span, new_identity
 from eventstore.log.opening import shown
+from eventstore.log.postgres_nodes import PostgresNodes
 from eventstore.log.postgres_rows import RowWriter
 from eventstore.log.postgres_session import ConnectionLost, database_errors
 from eventstore.log.postgres_sql import SqlSessions
@@ -52,6 +53,7 @@ class PostgresLog:
         self._sql = SqlSessions(url)
         self._held = asyncio.Lock()
         self._rows = RowWriter()
+        self.nodes = PostgresNodes(url)
 
     @classmethod
     async def open(
@@ -76,6 +78,7 @@ class PostgresLog:
         try:
             with database_errors():
                 name, self._lock = await schema.place(connection)
+                self.nodes.channel = f"quire_{self._lock}"
                 if self._writes:
                     await schema.migrate(connection, self._lock, copy_of or new_identity(fhir_version))
                     await schema.give_views(connection, self._lock, name)
@@ -99,6 +102,7 @@ class PostgresLog:
     async def close(self) -> None:
         self._writes = False
         await self._sql.close()
+        await self.nodes.close()
         self._drop_writer()
         if self._readers is not None:
             pool, self._readers = self._readers, None
@@ -125,6 +129,7 @@ class PostgresLog:
                 await run.insert(connection, events)
                 await self._rows.write(connection, rows)
                 await run.commit(connection)
+            self.nodes.appended(events[-1].position)
         finally:
             self._held.release()
 
@@ -266,9 +271,10 @@ class PostgresLog:
         finally:
             self._held.release()
 
-    async def discard(self, name: str = "") -> None:
+    async def discard(self, name: str = "", *, but: Collection[str] = ()) -> None:
         for (one,) in (await self.rows((run.SQL["checkpoint_names"], ())))[0]:
-            if run_tables.stands(one) or name not in ("", run_tables.projection_of(one)):
+            projection = run_tables.projection_of(one)
+            if run_tables.stands(one) or name not in ("", projection) or projection in but:
                 continue
             async with self._transaction() as connection:
                 await run_tables.clear(connection, one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -31,6 +31,7 @@ from eventstore.log.base import (
     Span,
     new_identity,
 )
+from eventstore.log.leases import NodesHere
 from eventstore.log.lock import WriterLock, others_with
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.log.sqlworker import SqlWorkers
@@ -72,6 +73,7 @@ class SQLiteLog:
         self._here: sqlite3.Connection | None = None
         self._held = asyncio.Lock()
         self._rows = RowWriter()
+        self.nodes = NodesHere()
         self._wal_written = 0
         self._wal_bytes = 0
         self._wal_bytes_max = WAL_BYTES_MAX
@@ -221,9 +223,10 @@ class SQLiteLog:
         finally:
             self._held.release()
 
-    async def discard(self, name: str = "") -> None:
+    async def discard(self, name: str = "", *, but: Collection[str] = ()) -> None:
         for (one,) in self._read_here(run.SQL["checkpoint_names"]):
-            cleared = run_tables.stands(one) or name not in ("", run_tables.projection_of(one))
+            projection = run_tables.projection_of(one)
+            cleared = run_tables.stands(one) or name not in ("", projection) or projection in but
             while not cleared:
                 async with self._held:
                     await self._make_room()

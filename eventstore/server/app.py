@@ -16,6 +16,7 @@ from aiohttp import web
 from eventstore.errors import Unavailable
 from eventstore.feed import Feed
 from eventstore.log.opening import open_log
+from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server import lists, operations, resources, validating
 from eventstore.server.feeds import Feeds
@@ -60,27 +61,30 @@ async def open_store(
     settings: Settings, projections: Sequence[Projection] = BUILT_IN
 ) -> AsyncIterator[Store]:
     """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
-    async with _running(settings, projections) as (store, _):
+    async with _running(settings, projections) as (store, _, _):
         yield store
 
 
 @asynccontextmanager
 async def _running(
-    settings: Settings, projections: Sequence[Projection]
-) -> AsyncIterator[tuple[Store, Engine]]:
+    settings: Settings, projections: Sequence[Projection], url: str = ""
+) -> AsyncIterator[tuple[Store, Engine, Membership]]:
     opened = await open_log(settings.place, fhir_version=settings.fhir_version)
     try:
-        engine = Engine(opened, projections)
+        members = Membership(opened, url)
+        engine = Engine(opened, members, projections)
         feed = Feed(opened)
         writer = Writer(opened, engine.project, now, feed.committed)
         try:
+            await members.start(lambda: writer.tip.position)
             await engine.start(writer.reached)
             await writer.start()
-            yield Store(opened, writer, feed), engine
+            yield Store(opened, writer, feed), engine, members
         finally:
             feed.close()
             await writer.stop()
             await engine.stop()
+            await members.stop()
     finally:
         await opened.close()
 
@@ -96,12 +100,12 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     url = _url(listener)
     try:
         async with (
-            _running(settings, projections) as (store, engine),
-            _streaming(store, settings, settings.base_url or url) as stream,
+            _running(settings, projections, settings.base_url or url) as (store, engine, members),
+            _streaming(store, members, settings, settings.base_url or url) as stream,
         ):
             runner = web.ServerRunner(
                 web.Server(
-                    _front(store, engine, settings, stream),
+                    _front(store, engine, members, settings, stream),
                     access_log=None,
                     logger=_protocol_log(),
                     keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -124,22 +128,26 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
 
 
 @asynccontextmanager
-async def _streaming(store: Store, settings: Settings, base_url: str) -> AsyncIterator[Streaming | None]:
+async def _streaming(
+    store: Store, members: Membership, settings: Settings, base_url: str
+) -> AsyncIterator[Streaming | None]:
     if settings.nats.where == "off":
         yield None
         return
     from eventstore.server.streaming import streaming  # noqa: PLC0415 - adapters are imported when used
 
-    async with streaming(store, settings.nats, settings.data, base_url) as stream:
+    async with streaming(store, members, settings.nats, settings.data, base_url) as stream:
         yield stream
 
 
-def _front(store: Store, engine: Engine, settings: Settings, stream: Streaming | None) -> Front:
+def _front(
+    store: Store, engine: Engine, members: Membership, settings: Settings, stream: Streaming | None
+) -> Front:
     feeds, meter, projecting = Feeds(store.feed, store.log.id), Meter(), Projecting(engine)
-    metrics = Metrics(store, engine, feeds, meter, stream)
+    metrics = Metrics(store, engine, members, feeds, meter, stream)
     handlers = {
         **HANDLERS,
-        "ready": Health(store, engine, stream).ready,
+        "ready": Health(store, engine, members, stream).ready,
         "rebuild": projecting.rebuild,
         "unpark": projecting.unpark,
         "feed": feeds.changes,

@@ -107,19 +107,28 @@ def export(
 @app.command(
     epilog=EXIT_CODES,
     help=teach(
-        "Copy a log to a place that has none: positions, hashes and epochs stay as they are. A copy that was stopped, or "
-        "is behind, goes on when the command is run again; it is verified at the end. No server may run on the copy.",
+        "Copy a log, up to its end or a point in time, to a place that has none: positions, hashes and epochs stay as they "
+        "are. A copy that was stopped, or is behind, goes on when the command is run again; it is verified at the end. A "
+        "server may run on the source, but not on the copy.",
         "copy --from quire-data --to postgresql://quire@db.example/quire",
         "copy --from postgresql://quire@db.example/quire --to backup",
+        "copy --from backup --to restored --until 2026-11-20T17:42:13Z",
     ),
 )
 def copy(
     source: Annotated[str, typer.Option("--from", metavar="DIR|URL", help="A data directory or a database.")],
     to: Annotated[str, typer.Option(metavar="DIR|URL", help="A data directory or a database.")],
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="POSITION|TIME",
+            help="The last position to copy, or a time with its zone before which all is copied; else the end.",
+        ),
+    ] = "",
 ) -> int:
     from eventstore.server import commands
 
-    found = commands.run(commands.copy(Place.of(source), Place.of(to)))
+    found = commands.run(commands.copy(Place.of(source), Place.of(to), until))
     return REFUSED if found.fault_count else FINE
 
 

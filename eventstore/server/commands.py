@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -20,7 +21,7 @@ import uvloop
 
 from eventstore.errors import Invalid, Unavailable
 from eventstore.event import SALT_BYTES, Tip
-from eventstore.log.base import EventLog
+from eventstore.log.base import EventLog, Node
 from eventstore.log.opening import Place, open_log
 from eventstore.server import exporting, reports
 from eventstore.server.settings import NatsSettings, Settings
@@ -73,18 +74,23 @@ async def epoch(place: Place, seen: int, reason: str, nats: NatsSettings) -> Non
     from eventstore.epoch import begin_epoch
     from eventstore.server.app import open_store
     from eventstore.server.times import now
-    from projections.engine import Engine
+    from projections.engine import inline_rows
 
     if not 0 <= seen < 2**53:
         raise Invalid(f"--seen {seen} is no position")
-    async with reading(place):  # there must be one: a new log is not what is meant
-        pass
+    async with reading(place) as log:  # there must be one: a new log is not what is meant
+        _alone((await log.nodes.roll()).nodes)
     seen = max(seen, await _seen_by_the_stream(place, nats))
     async with open_store(Settings(data=place.data, db=place.db)) as store:
-        event = await begin_epoch(
-            store.log, seen, Engine(store.log).project, now(), os.urandom(SALT_BYTES), reason
-        )
+        event = await begin_epoch(store.log, seen, inline_rows, now(), os.urandom(SALT_BYTES), reason)
     typer.echo(f"a new epoch begins at {event.position}; tip {Tip(event.position, event.at, event.hash)}")
+
+
+def _alone(nodes: Sequence[Node]) -> None:
+    """Raises Unavailable when nodes serve the log: they know its tip, and would go on from there."""
+    if nodes:
+        told = ", ".join(f"{node.id} at {node.url}" if node.url else node.id for node in nodes)
+        raise Unavailable(f"the log is served by {told}; stop these first, all of them")
 
 
 async def _seen_by_the_stream(place: Place, nats: NatsSettings) -> int:
@@ -173,24 +179,24 @@ async def export(place: Place, to: str, format: exporting.Format, types: Collect
     say(f"{done.resources:,} resources as of position {done.position:,} in {seconds:.1f} s ({rate})")
 
 
-async def copy(source: Place, to: Place) -> reports.Verified:
-    """Copy what is not there yet, then check the copy against the source's tip."""
+async def copy(source: Place, to: Place, until: str) -> reports.Verified:
+    """Copy what is not there yet, up to a position or a time, then check the copy against the source's chain."""
     from eventstore.log.base import Identity
-    from eventstore.server.copying import copy
+    from eventstore.server.copying import copy, end_of_copy
 
     started = time.perf_counter()
     async with reading(source) as log:
-        tip = await log.tip()
+        end = await end_of_copy(log, until, datetime.now(UTC))
         own = Identity(log.id, log.fhir_version, log.created)
         target = await open_log(to, fhir_version=log.fhir_version, copy_of=own)
         try:
-            with bar("events", tip.position) as progress:
-                done = await copy(log, target, progress)
+            with bar("events", end.position) as progress:
+                done = await copy(log, target, end, progress)
         finally:
             await target.close()
     seconds = time.perf_counter() - started
     say(f"{done:,} events copied in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
-    return await verify(to, [tip], None, as_json=False)
+    return await verify(to, [end], None, as_json=False)
 
 
 async def verify(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventstore.follower import Lag, lag
+from eventstore.membership import Membership
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 class Health:
     """Answers from the parts that run."""
 
-    def __init__(self, store: Store, engine: Engine, stream: Streaming | None) -> None:
+    def __init__(self, store: Store, engine: Engine, members: Membership, stream: Streaming | None) -> None:
         self._store = store
+        self._members = members
         self._engine = engine
         self._stream = stream
 
@@ -32,6 +34,8 @@ class Health:
             "status": "fail" if problem else "pass",
             "position": self._store.position,
             "walBytes": pressure.wal_bytes,
+            "node": self._members.id,
+            "nodes": self._members.roll.nodes,
         }
         if problem:
             told["output"] = problem
@@ -52,6 +56,7 @@ def _publisher(status: Status, behind: Lag) -> dict[str, Any]:
         "position": status.position,
         "lagEvents": behind.events,
         "lagSeconds": round(behind.seconds, 3),
+        "owner": status.owner,
     }
     if status.reason:
         told["output"] = status.reason

@@ -51,6 +51,7 @@ async def import_lines(
     if len(lines) > IMPORT_LINES_MAX:
         raise TooLarge(f"{len(lines)} lines; at most {IMPORT_LINES_MAX} are taken in one request")
     answers: list[Imported] = []
+    await store.catch_up()
     for start in range(0, len(lines), IN_FLIGHT_MAX):
         part = [_parse(line) for line in lines[start : start + IN_FLIGHT_MAX]]
         refused = await _define(store, part, context) if define_open else {}

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from eventstore.follower import Lag, Standing, lag
 from eventstore.measure import SECONDS, Histogram
+from eventstore.membership import Membership
 from eventstore.server.call import Answer, Call
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -31,6 +32,7 @@ _OF_PROJECTIONS: tuple[tuple[str, str, Callable[[Standing], float]], ...] = (
         "The event that it cannot handle and stands at, or 0",
         lambda one: one.halted_at or 0,
     ),
+    ("here", "1 when this node follows for it, 0 when another does", lambda one: one.state != "elsewhere"),
     ("parked_events", "Events that it could not handle and went on without", lambda one: one.parked),
 )
 
@@ -58,9 +60,16 @@ class Metrics(Collector):
     """Reads the counters of the running parts when it is asked."""
 
     def __init__(
-        self, store: Store, engine: Engine, feeds: Feeds, meter: Meter, stream: Streaming | None
+        self,
+        store: Store,
+        engine: Engine,
+        members: Membership,
+        feeds: Feeds,
+        meter: Meter,
+        stream: Streaming | None,
     ) -> None:
         self._store = store
+        self._members = members
         self._engine = engine
         self._standings: list[Standing] = []
         self._stream = stream
@@ -93,6 +102,7 @@ class Metrics(Collector):
             "quire_wal_bytes", "Bytes of the write-ahead log that could not be checkpointed", self._wal_bytes
         )
         yield _gauge("quire_writable", "1 when writes are accepted", float(self._writable))
+        yield _gauge("quire_nodes", "Nodes that serve the log", len(self._members.roll.nodes))
         yield _gauge("quire_types", "Resource types that are served", len(self._store.registry.names()))
         yield _gauge("quire_feed_clients", "Clients that follow the feed", self._feeds.clients)
         yield from self._of_projections()
@@ -149,7 +159,7 @@ def _of_the_publisher(status: Status, behind: Lag) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "quire_publisher_state", "1 for the state that the publisher is in", labels=("state",)
     )
-    for state in ("starting", "publishing", "away", "halted"):
+    for state in ("starting", "publishing", "away", "halted", "elsewhere"):
         states.add_metric((state,), float(status.state == state))
     yield states
     yield _gauge(

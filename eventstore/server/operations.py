@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from eventstore import __version__
-from eventstore.errors import Malformed, NotFound, NotSupported, Unavailable, UnsupportedMedia
+from eventstore.errors import Malformed, NotSupported, Unavailable, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
 from eventstore.server.negotiation import media_type
@@ -34,6 +34,7 @@ async def sql(call: Call) -> Answer:
     for index, parameter in enumerate(parameters, 1):
         if not isinstance(parameter, Scalar):
             raise Malformed("a parameter is a string, number, boolean or null", path=(index,))
+    await call.store.catch_up()
     views = [name for type in call.store.registry.names() for name in _views(type)]
     rows = await _while_connected(call, call.store.log.select(statement, parameters, views))
     return Answer(200, rows, fhir=False)
@@ -60,11 +61,8 @@ async def json_schema(call: Call) -> Answer:
     """`GET /$json-schema?path=definitions.T`, or without a path the whole document."""
     call.only("GET", "HEAD")
     asked = call.query.get("path", "").split(".") if call.query.get("path") else []
-    try:
-        return _schema(call.store.registry, asked)
-    except NotFound:
-        await call.store.catch_up()
-        return _schema(call.store.registry, asked)
+    await call.store.catch_up()
+    return _schema(call.store.registry, asked)
 
 
 def _schema(registry: Registry, asked: list[str]) -> Answer:
@@ -101,6 +99,7 @@ async def root(call: Call) -> Answer:
     if call.request.method in ("POST", "PUT"):
         raise NotSupported("bundles are not built yet; send each resource to its own URL")
     call.only("GET", "HEAD")
+    await call.store.catch_up()
     return answer(
         {
             "name": "quire",

@@ -12,6 +12,7 @@ import typer
 
 from eventstore.errors import Invalid, NotFound, QuireError, Unavailable
 from eventstore.log.opening import Place, open_log
+from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server.commands import bar, reading, say
 from eventstore.server.projecting import Told, rebuilding
@@ -119,13 +120,16 @@ async def _straight(place: Place, names: Sequence[str]) -> AsyncIterator[Told]:
 
 @asynccontextmanager
 async def _writing(place: Place) -> AsyncIterator[Engine]:
-    """An engine over a log that nobody else writes to; nothing follows it meanwhile."""
+    """An engine of a node that follows nothing: it only works on projections, for as long as this lasts."""
     async with reading(place):  # there must be one: a new log is not what is meant
         pass
     log = await open_log(place)
+    members = Membership(log)
     try:
-        yield Engine(log)
+        await members.start()
+        yield Engine(log, members)
     finally:
+        await members.stop()
         await log.close()
 
 

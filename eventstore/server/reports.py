@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from eventstore.audit import FAULTS_LISTED_MAX, Fault, in_order, verify
 from eventstore.event import Tip
-from eventstore.follower import Standing, lag
+from eventstore.follower import lag
 from eventstore.log.base import KEPT_INLINE, EventLog, Span
-from eventstore.log.lock import holder
 from eventstore.log.opening import Place
 from eventstore.log.sql import queries
 from eventstore.server.exporting import Totals, totals
+from eventstore.server.nodes import Found, Published, Served, find
 from eventstore.server.times import now
 from projections.check import check
+from projections.engine import FOLLOWER
 
-READY_SECONDS_MAX = 3.0
 PARKED_LISTED_MAX = 20
 EVERYTHING = Span()
 
@@ -93,30 +90,6 @@ def verified_text(found: Verified) -> str:
     return "\n".join(lines)
 
 
-class Server(msgspec.Struct, frozen=True):
-    """The process that writes to the directory."""
-
-    pid: int
-    url: str
-    ready: bool
-    problem: str
-    """Why it is not ready."""
-
-
-class Published(msgspec.Struct, frozen=True, rename="camel"):
-    """How the publisher of the server stands."""
-
-    state: str
-    stream: str
-    generation: int
-    position: int
-    lag_events: int
-    lag_seconds: float
-    output: str = ""
-    """Why it does not publish."""
-    remedy: str = ""
-
-
 class ParkedEvent(msgspec.Struct, frozen=True):
     """An event that a projection went on without."""
 
@@ -134,7 +107,9 @@ class Built(msgspec.Struct, frozen=True, rename="camel"):
     position: int
     kept_inline: bool
     state: str = ""
-    """Of an async one: as the server says, or stopped when none runs."""
+    """Of an async one: as its node says, or stopped when none runs."""
+    owner: str = ""
+    """The node that follows for it."""
     lag_events: int = 0
     lag_seconds: float = 0.0
     halted_at: int | None = None
@@ -159,21 +134,22 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     """Its time; empty when there is none."""
     file_bytes: int
     wal_bytes: int
-    server: Server | None
-    publisher: Published | None
-    """None when no server runs, or it publishes nowhere."""
+    nodes: list[Served]
+    """The processes that serve it."""
+    publishers: list[Published]
+    """Those to its stream; more than one when nodes have a broker each."""
     types: list[Totals]
     projections: list[Built]
 
 
 async def status(log: EventLog, place: Place) -> Status:
-    """Look at a log, and at the process that writes to it."""
+    """Look at a log, and at who serves it."""
     sql = _SQL[log.dialect]
     tip = await log.tip()
     schema, checkpoints, size = await log.rows(
         (sql["schema"], ()), (sql["checkpoints"], ()), (sql["size"], ())
     )
-    server, ready = (None, _Readiness()) if place.db else await asyncio.to_thread(_server, place.data)
+    found = await find(log, place)
     return Status(
         directory=str(place) if place.db else str(place.data.absolute()),
         log=log.id,
@@ -183,16 +159,16 @@ async def status(log: EventLog, place: Place) -> Status:
         last_event=tip.at,
         file_bytes=size[0][0],
         wal_bytes=0 if place.db else _size(place.data / "log.db-wal"),
-        server=server,
-        publisher=ready.publisher,
+        nodes=found.nodes,
+        publishers=found.publishers(),
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
-        projections=[await _built(log, ready, *row) for row in checkpoints],
+        projections=[await _built(log, found, *row) for row in checkpoints],
     )
 
 
-async def _built(log: EventLog, ready: _Readiness, name: str, version: int, position: int) -> Built:
-    told = {one.name: one for one in ready.projections}.get(name)
-    rebuilt_to = ready.rebuilds.get(name)
+async def _built(log: EventLog, found: Found, name: str, version: int, position: int) -> Built:
+    told, rebuilt_to = found.follower(name), found.rebuilt_to(name)
+    owner = found.owners.get(f"{FOLLOWER}{name}")
     if position == KEPT_INLINE:
         return Built(name, version, position, kept_inline=True, rebuilt_to=rebuilt_to)
     sql = _SQL[log.dialect]
@@ -210,6 +186,7 @@ async def _built(log: EventLog, ready: _Readiness, name: str, version: int, posi
         lag_seconds=round(behind.seconds, 3),
         halted_at=told.halted_at if told is not None else None,
         reason=told.reason if told is not None else "",
+        owner=owner.node if owner is not None else told.owner if told is not None else "",
         rebuilt_to=rebuilt_to,
         parked=dict(counts).get(name, 0),
         parked_events=[ParkedEvent(*row) for row in parked],
@@ -223,43 +200,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-class _Readiness(msgspec.Struct):
-    """What `/ready` says."""
-
-    output: str = ""
-    projections: list[Standing] = []
-    rebuilds: dict[str, int] = {}
-    publisher: Published | None = None
-
-
-def _server(data: Path) -> tuple[Server | None, _Readiness]:
-    found = holder(data)
-    if found is None:
-        return None, _Readiness()
-    if not found.url:
-        problem = "it does not listen: an import, or a server that starts"
-        return Server(found.pid, "", ready=False, problem=problem), _Readiness()
-    ready = _ready(found.url)
-    return Server(found.pid, found.url, ready=not ready.output, problem=ready.output), ready
-
-
-def _ready(url: str) -> _Readiness:
-    """What the server at the URL says of itself; `output` says why it is not ready."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=READY_SECONDS_MAX)
-    try:
-        connection.request("GET", "/ready")
-        response = connection.getresponse()
-        ready = msgspec.json.decode(response.read(), type=_Readiness)
-        if response.status != 200 and not ready.output:
-            ready.output = f"it answers {response.status}"
-        return ready
-    except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
-        return _Readiness(f"it does not answer: {error or type(error).__name__}")
-    finally:
-        connection.close()
-
-
 def status_text(found: Status) -> str:
     """As people read it."""
     lines = [
@@ -268,10 +208,10 @@ def status_text(found: Status) -> str:
         f"tip          {found.tip}",
         f"last event   {found.last_event or 'none yet'}",
         f"files        log {_bytes(found.file_bytes)}, write-ahead log {_bytes(found.wal_bytes)}",
-        f"server       {_server_text(found.server)}",
+        *([_node_line(one) for one in found.nodes] or ["node         none runs"]),
     ]
-    if found.publisher is not None:
-        lines += _publisher_lines(found.publisher)
+    for publisher in found.publishers:
+        lines += _publisher_lines(publisher)
     for one in found.projections:
         lines += _projection_lines(one)
     width = max((len(one.type) for one in found.types), default=0)
@@ -283,9 +223,8 @@ def status_text(found: Status) -> str:
 
 
 def _publisher_lines(one: Published) -> list[str]:
-    lines = [
-        f"stream       {one.stream}, generation {one.generation}, {one.state} at position {one.position:,}, {_behind(one)}"
-    ]
+    where = f"{one.state} at position {one.position:,}, {_behind(one)}{_by(one)}"
+    lines = [f"stream       {one.stream}, generation {one.generation}, {where}"]
     return lines + [f"             {text}" for text in (one.output, one.remedy) if text]
 
 
@@ -298,7 +237,7 @@ def _behind(one: Built | Published) -> str:
 def _projection_lines(one: Built) -> list[str]:
     kept = "kept with every write"
     if not one.kept_inline:
-        kept = f"{one.state} at position {one.position:,}, {_behind(one)}"
+        kept = f"{one.state} at position {one.position:,}, {_behind(one)}{_by(one)}"
     lines = [f"projection   {one.name}, version {one.version}, {kept}"]
     if one.rebuilt_to is not None:
         lines.append(f"             is being built anew, and is at position {one.rebuilt_to:,}")
@@ -316,11 +255,13 @@ def _projection_lines(one: Built) -> list[str]:
     return lines
 
 
-def _server_text(server: Server | None) -> str:
-    if server is None:
-        return "none runs"
-    where = f"process {server.pid}{f' at {server.url}' if server.url else ''}"
-    return f"{where}, {'ready' if server.ready else f'not ready: {server.problem}'}"
+def _by(one: Built | Published) -> str:
+    return f", by {one.owner}" if one.owner else ""
+
+
+def _node_line(one: Served) -> str:
+    where = f" at {one.url}" if one.url else ""
+    return f"node         {one.id}{where}, {'ready' if one.ready else f'not ready: {one.problem}'}"
 
 
 def _bytes(size: float) -> str:

@@ -13,10 +13,13 @@ from eventstore.delivery.connect import Connect, connecting
 from eventstore.delivery.jetstream import StreamSettings
 from eventstore.delivery.nats import Publisher, Status
 from eventstore.errors import Invalid
+from eventstore.membership import Membership
 from eventstore.server.broker import Broker, embedded
 from eventstore.server.settings import NatsSettings
 from eventstore.store import Store
 
+STREAM = "stream "
+"""What the names of leases to publish begin with."""
 COMPARE_SECONDS_MAX = 10.0
 """How long the start waits to know whether the stream is ahead of the log."""
 
@@ -35,9 +38,9 @@ class Streaming:
 
 @asynccontextmanager
 async def streaming(
-    store: Store, settings: NatsSettings, data: Path, base_url: str
+    store: Store, members: Membership, settings: NatsSettings, data: Path, base_url: str
 ) -> AsyncIterator[Streaming]:
-    """Keep the stream up with the log until the block ends.
+    """Keep the stream up with the log until the block ends, whenever no other node does.
 
     The block begins when log and stream were compared, so that nothing is appended to a log that is behind its stream;
     a broker that is away is not waited for. Raises Unavailable when the embedded nats-server cannot run, Invalid for
@@ -52,8 +55,10 @@ async def streaming(
             options: dict[str, Any] = {"connect": connect, "stuck": broker.renew}
         else:
             options = {"connect": _connecting(settings)}
+        lease = members.lease(lease_name(settings, members.id))
+        await members.beat()
         publisher = Publisher(
-            store.log, store.arrived, stream=stream, base_url=base_url,
+            store.log, store.arrived, lease=lease, stream=stream, base_url=base_url,
             recent=store.feed.recent, hold=store.hold, **options,
         )  # fmt: skip
         publisher.start()
@@ -64,6 +69,14 @@ async def streaming(
             yield Streaming(publisher, broker)
         finally:
             await publisher.stop()
+
+
+def lease_name(settings: NatsSettings, node: str) -> str:
+    """What a node owns while it publishes: the stream, by its name and its broker's addresses. An embedded one is its own."""
+    if settings.where == "embedded":
+        return f"{STREAM}{settings.stream} of {node}"
+    servers = sorted(url.rpartition("@")[2].rpartition("://")[2] for url in settings.servers)
+    return f"{STREAM}{settings.stream} at {','.join(servers)}"
 
 
 @asynccontextmanager

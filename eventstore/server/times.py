@@ -9,7 +9,12 @@ from functools import lru_cache
 
 def now() -> str:
     """The time now, as events have it: UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
+
+
+def written(time: datetime) -> str:
+    """A time in UTC, as events have it."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def http_date(at: str) -> str:

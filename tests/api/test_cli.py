@@ -541,19 +541,18 @@ async def test_status_shows_what_is_there(directory: Path) -> None:
 
 async def test_status_tells_whether_a_server_runs(server: Server) -> None:
     assert server.process is not None
-    told = quire("status", "--data", server.data, "--json").json["server"]
-    assert told == {"pid": server.process.pid, "url": server.url, "ready": True, "problem": ""}
-    assert (
-        f"process {server.process.pid} at {server.url}, ready" in quire("status", "--data", server.data).text
-    )
+    told = quire("status", "--data", server.data, "--json").json["nodes"][0]
+    assert f"-{server.process.pid}-" in told["id"]
+    assert told == {"id": told["id"], "url": server.url, "ready": True, "problem": ""}
+    assert f"{told['id']} at {server.url}, ready" in quire("status", "--data", server.data).text
     server.process.send_signal(signal.SIGSTOP)
     try:
-        told = quire("status", "--data", server.data, "--json").json["server"]
+        told = quire("status", "--data", server.data, "--json").json["nodes"][0]
     finally:
         server.process.send_signal(signal.SIGCONT)
     assert (told["ready"], told["problem"]) == (False, "it does not answer: timed out")
     await server.kill()
-    assert quire("status", "--data", server.data, "--json").json["server"] is None
+    assert quire("status", "--data", server.data, "--json").json["nodes"] == []
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "export", "serve", "import"])

@@ -45,7 +45,7 @@ def _commands(place: Place, file: Path, tmp_path: Path) -> None:
         one["n"] for one in sorted(RESOURCES[1:], key=lambda one: str(one["id"]))
     ]
     status = quire("status", "--db", place.db, "--json").json
-    assert (status["directory"], status["server"]) == (place.db.replace("postgres:@", "postgres@"), None)
+    assert (status["directory"], status["nodes"]) == (place.db.replace("postgres:@", "postgres@"), [])
     assert status["fileBytes"] > 0
     assert {one["type"]: one["live"] for one in status["types"]} == {"Entity": 1, "Thing": 20}
     verified = quire("verify", "--db", place.db, "--save-tip", tmp_path / "tip", "--json")

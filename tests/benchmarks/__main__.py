@@ -15,12 +15,13 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from benchmarks import measures, report, servers, workload
+from benchmarks import measures, postgres, report, servers, workload
 from benchmarks.measures import LOADS, Row, Shape, Taking
 from benchmarks.report import Spread, Verdict
 from benchmarks.watch import Watched
 
-ALL = (*LOADS, "import", "publish", "delivery", "feed")
+POSTGRES = ("postgres-import", "postgres-create")
+ALL = (*LOADS, "import", "publish", "delivery", "feed", *POSTGRES)
 HALF = 0.5
 DELIVERY_MS_MAX = 50.0
 FALL_MAX = 0.8
@@ -32,7 +33,12 @@ RATIOS = (
     ("list", "quire", "pocketbase with total", None),
     ("read", "quire", "bare", 0.45),
 )
-RATES = {"import": 15_000.0, "publish": 15_000.0}
+POSTGRES_RATIOS = (
+    ("one node", "bare", 0.5),
+    ("two nodes", "one node", 0.85),
+)
+SHARE_MIN = 0.35
+RATES = {"postgres-import": 10_000.0, "import": 15_000.0, "publish": 15_000.0}
 
 
 class Book:
@@ -133,6 +139,30 @@ async def alone(book: Book, home: Path, wanted: list[str], shape: Shape) -> None
             book.rates.append(Verdict(f"{name}: {unit}/s", found, RATES[name]))
 
 
+async def on_postgres(book: Book, home: Path, wanted: list[str], shape: Shape) -> dict[str, str]:
+    """Import, then creates on one node, on two and on a bare handler in turn; what PostgreSQL it was."""
+    if not set(POSTGRES) & set(wanted):
+        return {}
+    with postgres.database(home / "postgres") as base:
+        if "postgres-import" in wanted:
+            say(f"postgres-import: {shape.rounds} rounds of {measures.IMPORTED:,}")
+            found = Spread.of(await postgres.import_rates(home, base, shape.rounds))
+            book.rates.append(Verdict("import into PostgreSQL: resources/s", found, RATES["postgres-import"]))
+        if "postgres-create" in wanted:
+            say(f"starting the servers on PostgreSQL, with {workload.RESOURCES:,} resources each")
+            async with postgres.targets(home, base) as targets:
+                say(f"postgres-create: {shape.rounds} rounds of {shape.seconds:g} s")
+                name = "postgres-create"
+                book.loads[name] = taking = await measures.take(postgres.CREATES, targets, shape)
+                for target_name, target in targets.items():
+                    book.memory[f"postgres, {target_name}"] = target.rss_mib()
+            for over, under, least in POSTGRES_RATIOS:
+                book.ratios.append(report.ratio(f"{name}: {over} / {under}", taking, over, under, least))
+            share = report.least_share(taking["two nodes"])
+            book.ratios.append(Verdict(f"{name}: share of the lesser of two nodes", share, SHARE_MIN))
+        return await base.about()
+
+
 async def million(book: Book, home: Path, events: int, wanted: list[str], shape: Shape) -> None:
     """Each load on a log that is empty or small, and on one of so many events, in turn."""
     say(f"importing {events:,} resources")
@@ -186,6 +216,7 @@ async def main(options: argparse.Namespace) -> None:
         else:
             await alone(book, home, wanted, shape)
             await compare(book, home, wanted, shape)
+            about |= await on_postgres(book, home, wanted, shape)
     finally:
         shutil.rmtree(home)
     data = msgspec.json.encode(book.written(about, vars(options)))

@@ -11,7 +11,7 @@ import os
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, count, cycle, repeat
 from pathlib import Path
 from time import perf_counter, process_time
@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """What to send, where to and for how long."""
 
     port: int
+    other_ports: Sequence[int] = ()
+    """Of servers that share the load: connections are spread over all."""
     method: str
     path: str
     """`{id}` stands for an id."""
@@ -58,6 +60,8 @@ class Plan(msgspec.Struct, kw_only=True):
     seed: int = 1
     processes: dict[str, int] = {}
     """Whose CPU is noted, by pid."""
+    families: dict[str, int] = {}
+    """The same, with that of their children."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -72,6 +76,8 @@ class Result(msgspec.Struct, kw_only=True):
     """Of a core."""
     cpu: dict[str, float]
     """Of a core, by the name of the process."""
+    shares: list[float] = []
+    """Of the answers, by the ports that the load was spread over."""
     refused: int = 0
     """Answers with another status than expected."""
     refusal: str = ""
@@ -90,6 +96,22 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used of the processor."""
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def family_cpu_seconds(pid: int) -> float:
+    """The same of a process and of its children, also those that have ended."""
+    ended = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[13:15]
+    own = cpu_seconds(pid) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+    return own + sum(
+        map(_cpu_seconds_if_there, Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split())
+    )
+
+
+def _cpu_seconds_if_there(pid: str) -> float:
+    try:
+        return cpu_seconds(int(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def requests(plan: Plan) -> Iterator[bytes]:
@@ -145,8 +167,9 @@ class Run:
         loop = asyncio.get_running_loop()
         self.begins = perf_counter() + self.plan.warm_seconds
         self.ends = self.begins + self.plan.seconds
-        for _ in range(self.plan.connections):
-            _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.plan.port)
+        ports = (self.plan.port, *self.plan.other_ports)
+        for _, port in zip(range(self.plan.connections), cycle(ports), strict=False):
+            _, made = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
             self.connections.append(made)
         watch = asyncio.create_task(self._watch())
         if self.plan.rate:
@@ -165,6 +188,7 @@ class Run:
         for moment in (self.begins, self.ends):
             await asyncio.sleep(moment - perf_counter())
             used = {name: cpu_seconds(pid) for name, pid in self.plan.processes.items()}
+            used |= {name: family_cpu_seconds(pid) for name, pid in self.plan.families.items()}
             self._cpu.append({"": process_time(), **used})
 
     async def _pace(self) -> None:
@@ -186,8 +210,14 @@ class Run:
         assert times, "no answer came in the measured part"
         return Result(
             answers=len(times), seconds=seconds, p50_ms=at(times, 0.5), p99_ms=at(times, 0.99),
-            max_ms=at(times, 1.0), client_cpu=used.pop(""), cpu=used, refused=self.refused, refusal=self.refusal,
+            max_ms=at(times, 1.0), client_cpu=used.pop(""), cpu=used, shares=self._shares(),
+            refused=self.refused, refusal=self.refusal,
         )  # fmt: skip
+
+    def _shares(self) -> list[float]:
+        servers = 1 + len(self.plan.other_ports)
+        counts = [sum(one.answers for one in self.connections[n::servers]) for n in range(servers)]
+        return [round(count / sum(counts), 3) for count in counts]
 
     def answered(self, connection: Connection, data: bytes) -> None:
         """Take an answer, and send what is next."""
@@ -197,6 +227,7 @@ class Run:
             self.refusal = self.refusal or data[:2000].decode("utf-8", "replace")
         elif self.begins <= now < self.ends:
             self.times.append(now - connection.started)
+            connection.answers += 1
         if self.plan.rate:
             self._note(connection.started, now, data)
             if self.due:
@@ -221,6 +252,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, run: Run) -> None:
         self.run = run
         self.idle = False
+        self.answers = 0
+        """In the measured part."""
         self._rest = b""
 
     def connection_made(self, transport: Any) -> None:

@@ -125,9 +125,14 @@ async def import_rates(home: Path, rounds: int) -> list[float]:
         lines = home / "import.ndjson"
         workload.write_lines(lines, IMPORTED)
         told = await quire("import", "--data", str(home / f"import-{number}"), str(lines))
-        rates.append(float(told.rpartition("(")[2].split()[0].replace(",", "")))
+        rates.append(rate_told(told))
         shutil.rmtree(home / f"import-{number}")
     return rates
+
+
+def rate_told(told: str) -> float:
+    """The rate in what `quire import` says."""
+    return float(told.rpartition("(")[2].split()[0].replace(",", ""))
 
 
 async def publish_rates(home: Path, rounds: int) -> list[float]:

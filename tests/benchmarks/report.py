@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.load import CLIENT_CPU_MAX
+from benchmarks.load import CLIENT_CPU_MAX, Result
 from benchmarks.measures import Taken, Taking
 from benchmarks.servers import POCKETBASE
 
@@ -85,11 +85,22 @@ def show_taking(measure: str, taking: Taking) -> None:
         rate = Spread.of([one.rate for one in good]).shown(0)
         p50, p99 = (Spread.of([getattr(one, field) for one in good]).median for field in ("p50_ms", "p99_ms"))
         client = max(one.result.client_cpu for one in runs)
+        shares = f"  {_shares(good)}" if good and len(good[0].shares) > 1 else ""
         void = f"  {len(runs) - len(good)} of {len(runs)} void: {_why(runs)}" if len(good) < len(runs) else ""
         print(
             f"  {measure:<16} {name:<22} {rate:>26}/s   p50 {p50:6.1f} ms  p99 {p99:6.1f} ms   "
-            f"client {client:4.0%}   {_used(runs)}{void}"
+            f"client {client:4.0%}   {_used(runs)}{shares}{void}"
         )
+
+
+def least_share(runs: Sequence[Taken]) -> Spread:
+    """What the server that got the least of a load got of it."""
+    return Spread.of([min(one.result.shares) for one in runs if not one.result.void])
+
+
+def _shares(results: Sequence[Result]) -> str:
+    """What each of the servers got of a load, round by round."""
+    return "shares " + ", ".join("/".join(f"{share:.0%}" for share in one.shares) for one in results)
 
 
 def _used(runs: Sequence[Taken]) -> str:

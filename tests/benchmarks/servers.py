@@ -8,7 +8,7 @@ import random
 import sqlite3
 import string
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import msgspec
 from harness.process import QUIRE, Server, free_port
 
 from benchmarks import workload
-from benchmarks.load import FIRST_NUMBER, Plan, Result, cpu_seconds
+from benchmarks.load import FIRST_NUMBER, Plan, Result, cpu_seconds, family_cpu_seconds
 
 TESTS = Path(__file__).parents[1]
 START_SECONDS_MAX = 20.0
@@ -34,10 +34,14 @@ ID_LETTERS = string.ascii_lowercase + string.digits
 class Target:
     """A server that runs: where, its processes, and the ids that it holds."""
 
-    def __init__(self, port: int, processes: dict[str, int]) -> None:
+    def __init__(self, port: int, processes: dict[str, int], other_ports: Sequence[int] = ()) -> None:
         self.port = port
+        self.other_ports = other_ports
+        """Of servers that share the load."""
         self.nats_port = 0
         self.processes = processes
+        self.families: dict[str, int] = {}
+        """Processes whose children count with them."""
         self.ids = ""
         """A file with the ids of all that was there at the start."""
         self.old = ""
@@ -62,7 +66,8 @@ class Target:
                     return round(used - first, 2)
 
     def _used(self) -> float:
-        return sum(map(cpu_seconds, self.processes.values()))
+        alone, families = self.processes.values(), self.families.values()
+        return sum(map(cpu_seconds, alone)) + sum(map(family_cpu_seconds, families))
 
 
 def _rss(pid: int) -> float:
@@ -73,7 +78,9 @@ def _rss(pid: int) -> float:
 
 async def load(target: Target, **asked: Any) -> Result:
     """Run a load in a process of its own."""
-    plan = Plan(port=target.port, processes=target.processes, **asked)
+    plan = Plan(
+        port=target.port, other_ports=target.other_ports, processes=target.processes, families=target.families, **asked
+    )  # fmt: skip
     return await client("benchmarks.load", plan, Result)
 
 
@@ -159,10 +166,10 @@ async def pocketbase(home: Path, count: int) -> AsyncIterator[Target]:
     data = home / "pocketbase"
     await _run(POCKETBASE, "superuser", "upsert", EMAIL, PASSWORD, "--dir", str(data))
     port = free_port()
-    async with _process(POCKETBASE, "serve", "--http", f"127.0.0.1:{port}", "--dir", str(data)) as pid:
+    async with running(POCKETBASE, "serve", "--http", f"127.0.0.1:{port}", "--dir", str(data)) as pid:
         target = Target(port, {"pocketbase": pid})
+        await answering(f"{target.url}/api/health")
         async with aiohttp.ClientSession() as session:
-            await _answering(session, f"{target.url}/api/health")
             await _collection(session, target.url)
         ids = ["".join(random.choices(ID_LETTERS, k=15)) for _ in range(count)]
         await asyncio.to_thread(_fill, data / "data.db", ids)
@@ -213,15 +220,15 @@ def _fill(file: Path, ids: Iterable[str]) -> None:
 async def bare(body: bytes) -> AsyncIterator[Target]:
     """The bare handler, answering one stored body."""
     port = free_port()
-    async with _process(sys.executable, "-m", "benchmarks.bare", str(port), body.decode()) as pid:
+    async with running(sys.executable, "-m", "benchmarks.bare", str(port), body.decode()) as pid:
         target = Target(port, {"bare": pid})
-        async with aiohttp.ClientSession() as session:
-            await _answering(session, f"{target.url}/{workload.TYPE}/x")
+        await answering(f"{target.url}/{workload.TYPE}/x")
         yield target
 
 
 @asynccontextmanager
-async def _process(*command: str | Path) -> AsyncIterator[int]:
+async def running(*command: str | Path) -> AsyncIterator[int]:
+    """A program that says nothing and is ended with the block; its process."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command), cwd=TESTS, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
@@ -237,8 +244,9 @@ async def _run(*command: str | Path) -> None:
     assert await process.wait() == 0, command
 
 
-async def _answering(session: aiohttp.ClientSession, url: str) -> None:
-    async with asyncio.timeout(START_SECONDS_MAX):
+async def answering(url: str) -> None:
+    """Wait until a server answers there."""
+    async with asyncio.timeout(START_SECONDS_MAX), aiohttp.ClientSession() as session:
         while True:
             try:
                 async with session.get(url) as reply:

@@ -22,6 +22,7 @@ from eventstore.errors import Unavailable
 from eventstore.follower import Checkpoint, Follower, Handle, lag
 from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog
 from eventstore.log.opening import Place
+from eventstore.membership import ended
 from eventstore.projection import Change, Projection, Rows
 from projections import keeper
 from projections.current import CURRENT, TOTAL, Current
@@ -119,10 +120,10 @@ async def test_a_second_owner_of_a_projection_is_harmless(place: Place) -> None:
     async with Running(place, Colours()) as running:
         await running.define()
         second = Follower(running.log, "second", *_keeper(running.log, Colours()), running.writer.reached)
-        second.start()
+        following = asyncio.create_task(second.run())
         await running.paint(*["red", "blue", None] * 30)
         await running.settled()
-        await second.stop()
+        await ended(following)
         await checkers.replayable(running.log, [], [Colours()])
 
 

@@ -100,7 +100,7 @@ async def test_a_consumer_sees_every_event_once_in_order_across_a_kill(tmp_path:
         report = quire("stream", "check", "--json", "--data", server.data, "--nats", "embedded").json
         assert (report["messages"], report["difference"], report["lagEvents"]) == (last, None, 0)
         status = quire("status", "--data", server.data).text
-        assert f"stream       QUIRE, generation 1, publishing at position {last}, at the tip\n" in status
+        assert f"stream       QUIRE, generation 1, publishing at position {last}, at the tip, by " in status
 
 
 async def test_a_restored_log_takes_no_write_until_an_epoch_is_begun(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Projections for tests: one that counts colours behind the log, and fails at what it is told to fail at.
 
-Run as a program it is a server with that projection: `--port`, `--data`, `--version`, `--on-error`, `--wrong`.
+Run as a program it is a server with that projection: `--port`, `--data`, `--db`, `--nats`, `--version`, `--on-error`, `--wrong`.
 """
 
 from __future__ import annotations
@@ -77,12 +77,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--db", default="")
+    parser.add_argument("--nats", default="off")
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--on-error", default="park")
     parser.add_argument("--wrong", nargs="*", default=())
     asked = parser.parse_args()
     colours = Colours(asked.on_error, tuple(asked.wrong), asked.version)
-    asyncio.run(_serve(Settings(port=asked.port, data=asked.data, nats=NatsSettings("off")), colours))
+    settings = Settings(port=asked.port, data=asked.data, db=asked.db, nats=NatsSettings(asked.nats))
+    asyncio.run(_serve(settings, colours))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,13 @@ def restore(url: str, copy: bytes) -> None:
     subprocess.run(psql, input=copy, check=True, capture_output=True)
 
 
+def load(url: str, copy: str) -> None:
+    """Run a script that pg_dump wrote of a schema called `old_log`, in the one that the URL names."""
+    psql = [_program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
+    text = copy.replace("old_log.", f"{_schema(url)}.")
+    subprocess.run(psql, input=text.encode(), check=True, capture_output=True)
+
+
 def shell(url: str, sql: str) -> list[str]:
     """The command that asks psql; its answer is bare, with | between columns."""
     return [_program("psql"), _database(url), "-qAtc", f"SET search_path = {_schema(url)}", "-c", sql]

@@ -12,6 +12,7 @@ from eventstore.command import Accepted, Command
 from eventstore.feed import Feed
 from eventstore.follower import Standing
 from eventstore.log.opening import Place, open_log
+from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -31,10 +32,12 @@ class Running:
 
     async def __aenter__(self) -> Self:
         self.log = await open_log(self.place)
-        self.engine = Engine(self.log, self.projections)
+        self.members = Membership(self.log)
+        self.engine = Engine(self.log, self.members, self.projections)
         self.writer = Writer(self.log, self.engine.project, now)
         self.store = Store(self.log, self.writer, Feed(self.log))
         try:
+            await self.members.start()
             await self.engine.start(self.writer.reached)
             await self.writer.start()
         except BaseException:
@@ -45,6 +48,7 @@ class Running:
     async def __aexit__(self, *error: object) -> None:
         await self.writer.stop()
         await self.engine.stop()
+        await self.members.stop()
         await self.log.close()
 
     async def fill(self, count: int) -> None:

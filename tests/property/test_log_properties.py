@@ -19,6 +19,7 @@ from eventstore.errors import QuireError
 from eventstore.feed import Feed
 from eventstore.log.base import AppendFailed
 from eventstore.log.sqlite import SQLiteLog
+from eventstore.membership import Membership
 from eventstore.projection import Change, Lifecycle, Rows, Table
 from eventstore.server.times import now
 from eventstore.store import Store
@@ -92,7 +93,7 @@ class Poison:
 async def run(groups: list[list[Command]], transactions: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = await SQLiteLog.open(Path(folder))
-        engine = Engine(log, [Current(), Views(), Poison()])
+        engine = Engine(log, Membership(log), [Current(), Views(), Poison()])
         writer = Writer(log, engine.project, now)
         store = Store(log, writer, Feed(log))
         await engine.start(writer.reached)

@@ -24,7 +24,7 @@ from eventstore.server.settings import Settings
 from eventstore.server.times import now
 from eventstore.store import Store
 from projections.check import check
-from projections.engine import Engine
+from projections.engine import inline_rows
 
 CHANGED = 7
 """The event that most tests change: an update of Thing/r1 that is not its last."""
@@ -398,7 +398,7 @@ async def test_finds_another_history_with_a_saved_tip(directory: Path) -> None:
 
 async def begin(directory: Path, seen: int) -> None:
     async with open_store(Settings(data=directory)) as store:
-        await begin_epoch(store.log, seen, Engine(store.log).project, now(), b"s" * 16, "restored")
+        await begin_epoch(store.log, seen, inline_rows, now(), b"s" * 16, "restored")
 
 
 async def test_the_hole_before_an_epoch_is_no_fault(directory: Path) -> None:

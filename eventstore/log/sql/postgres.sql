@@ -122,6 +122,44 @@ DELETE FROM quire_parked WHERE projection = $1
 -- name: parked_move
 UPDATE quire_parked SET projection = $2 WHERE projection = $1
 
+-- name: beat
+-- $1 the node, $2 its URL, $3 its position; $4 what it wants to own, $5 how far each is; $6 the seconds of a lease.
+-- The row of what is wanted is locked before its time is looked at, and then it is the last row there is. A time beyond
+-- two leases was written before the clock was set back.
+WITH lives AS (
+    INSERT INTO quire_node (id, url, position, until)
+    VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $6))
+    ON CONFLICT (id) DO UPDATE SET url = excluded.url, position = excluded.position, until = excluded.until
+), gone AS (
+    DELETE FROM quire_node WHERE id IN (
+        SELECT id FROM quire_node
+        WHERE id <> $1
+            AND NOT until BETWEEN clock_timestamp() AND clock_timestamp() + 2 * make_interval(secs => $6)
+        FOR UPDATE SKIP LOCKED
+    )
+), free AS (
+    DELETE FROM quire_owner WHERE node = $1 AND NOT name = ANY ($4::text[])
+)
+INSERT INTO quire_owner AS o (name, node, position, until)
+SELECT wanted.name, $1, wanted.position, clock_timestamp() + make_interval(secs => $6)
+FROM unnest($4::text[], $5::bigint[]) AS wanted (name, position)
+ON CONFLICT (name) DO UPDATE SET node = excluded.node, position = excluded.position, until = excluded.until
+WHERE o.node = excluded.node
+    OR NOT o.until BETWEEN clock_timestamp() AND clock_timestamp() + 2 * make_interval(secs => $6)
+
+-- name: leave
+WITH free AS (DELETE FROM quire_owner WHERE node = $1)
+DELETE FROM quire_node WHERE id = $1
+
+-- name: nodes
+SELECT id, url, position FROM quire_node WHERE until > clock_timestamp() ORDER BY id
+
+-- name: owners
+SELECT name, node, position FROM quire_owner WHERE until > clock_timestamp() ORDER BY name
+
+-- name: notify
+SELECT pg_notify($1, $2)
+
 -- name: relations
 -- of a table ($1): it, the view and the table of its steps, and the indexes of these; in the order of their making
 SELECT c.relname::text, c.relkind::text FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
