@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from eventstore.types.builtin import core_resources, core_types
+from eventstore.types.datatypes import FHIR_VERSIONS
 from eventstore.types.table import VALUE_SET
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -20,7 +22,7 @@ _BY_SYNTAX: dict[str, re.Pattern[str]] = {
 }
 
 _OF_RESOURCES = frozenset(
-    VALUE_SET + name for name in ("resource-types", "defined-types", "all-types", "fhir-types")
+    VALUE_SET + name for name in ("resource-types", "version-independent-all-resource-types")
 )
 _OF_TYPES = frozenset(VALUE_SET + name for name in ("defined-types", "all-types", "fhir-types"))
 _ABSTRACT = frozenset(("Any", "Type"))
@@ -30,7 +32,13 @@ def has_code(value_set: str, code: str, version: str, is_served: Callable[[str],
     """Whether a code is in a value set; None where that is not known. Live types are in those of types."""
     if (syntax := _BY_SYNTAX.get(value_set)) is not None:
         return syntax.fullmatch(code) is not None
-    if value_set not in _OF_RESOURCES:
+    if value_set not in _OF_RESOURCES | _OF_TYPES:
         return None
-    names = core_resources(version) | (core_types(version) | _ABSTRACT if value_set in _OF_TYPES else set())
-    return code in names or is_served(code)
+    return code in _names(value_set, version) or is_served(code)
+
+
+@cache
+def _names(value_set: str, version: str) -> frozenset[str]:
+    versions = FHIR_VERSIONS if value_set.startswith(f"{VALUE_SET}version-independent") else (version,)
+    names = frozenset[str]().union(*(core_resources(one) for one in versions))
+    return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names

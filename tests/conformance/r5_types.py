@@ -252,8 +252,67 @@ def _stem(key: str) -> str:
     )
 
 
+SETTING = {"resourceType": "UserSetting", "id": "s", "theme": "dark"}
+HOLDERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
+    "Bundle": ({"type": "collection", "entry": [{"resource": SETTING}]}, ("entry", 0, "resource")),
+    "Parameters": (
+        {"parameter": [{"name": "p", "resource": SETTING}]},
+        ("parameter", 0, "resource"),
+    ),
+    "Patient": (
+        {"contained": [SETTING], "generalPractitioner": [{"type": "Practitioner", "display": "x"}],
+         "extension": [{"url": "http://x", "valueReference": {"reference": "#s"}}]},
+        ("contained", 0),
+    ),
+}  # fmt: skip
+"""Resources of R5 that hold one of a custom type, and where."""
+
+
+def custom(registry: Registry) -> list[str]:
+    """A custom type beside FHIR's own: named, held, and referred to by these."""
+    position = registry.position
+    for type, id, about in (
+        ("Entity", "UserSetting", {"type": "resource"}),
+        (
+            "Attribute",
+            "UserSetting.theme",
+            {
+                "resource": {"id": "UserSetting", "resourceType": "Entity"},
+                "path": ["theme"],
+                "type": {"id": "code", "resourceType": "Entity"},
+                "enum": ["dark", "white"],
+            },
+        ),
+    ):
+        position += 1
+        registry = registry.apply(position, type, id, {"resourceType": type, "id": id, **about})
+    wrong = []
+    parameter = {
+        "resourceType": "SearchParameter", "url": "http://x", "name": "Theme", "status": "active",
+        "description": "x", "code": "theme", "base": ["UserSetting"], "type": "token",
+    }  # fmt: skip
+    named: list[dict[str, Any]] = [
+        parameter,
+        {"resourceType": "Basic", "code": {"text": "x"}, "subject": {"reference": "UserSetting/s"}},
+    ]
+    named += [{"resourceType": type, "id": "x", **body} for type, (body, _) in HOLDERS.items()]
+    for value in named:
+        if found := errors(registry, value, msgspec.json.encode(value)):
+            wrong.append(f"{value['resourceType']} with a UserSetting: {found}")
+    for type, (body, at) in HOLDERS.items():
+        value = spoiled({"resourceType": type, "id": "x", **body}, (*at, "theme"), "red")
+        paths = [one.path for one in errors(registry, value, msgspec.json.encode(value))]
+        if paths != [(*at, "theme")]:
+            wrong.append(f"{type} with a bad UserSetting: {paths}")
+    print(
+        f"{len(named)} resources of R5 that name, hold or refer to a custom one, {len(wrong)} not as they should be"
+    )
+    return wrong
+
+
 def main(folder: Path) -> int:
     registry, wrong = installed(folder)
+    wrong += custom(registry)
     good, more = examples(folder, registry)
     wrong += more + mutations(registry, good)
     for one in wrong[:50]:
