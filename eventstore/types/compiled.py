@@ -159,7 +159,8 @@ class CompiledType:
         is_valid = self._engine.is_valid(document.value)
         if not is_valid:
             scope.issues = [issue for issue in scope.issues if issue.code != INVARIANT]
-        follow(scope, self, document, types)
+        if scope.waiting or (type(document.value) is dict and "meta" in document.value):
+            follow(scope, self, document, types)
         if is_valid and not scope.issues:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)

@@ -9,7 +9,7 @@ from typing import Any
 from eventstore.errors import Path
 from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import EXTENSION, Binding, Constraint, Element, choice_key
-from eventstore.types.scope import Asked, Coded, Rule, Ruled, Scope, Slot
+from eventstore.types.scope import Asked, Coded, Extended, Rule, Ruled, Scope, Slot
 
 
 def only_one(choice: str, options: list[str], *, required: bool, strict: bool) -> Rule:
@@ -137,7 +137,7 @@ def slot(type: str) -> Rule:
     """A whole resource stands here: it is checked as what it is."""
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.slots.append(Slot(value, path, type))
+        scope.waiting.append(Slot(value, path, type))
 
     return rule
 
@@ -146,7 +146,7 @@ def asks(profiles: tuple[str, ...]) -> Rule:
     """One of the profiles holds."""
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.asked.append(Asked(value, path, profiles))
+        scope.waiting.append(Asked(value, path, profiles))
 
     return rule
 
@@ -155,7 +155,7 @@ def coded(binding: Binding) -> Rule:
     """The code is from a value set."""
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.coded.append(Coded(value, path, binding))
+        scope.waiting.append(Coded(value, path, binding))
 
     return rule
 
@@ -164,14 +164,14 @@ def ruled(constraints: tuple[Constraint, ...]) -> Rule:
     """The constraints hold."""
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.ruled.append(Ruled(value, path, constraints))
+        scope.waiting.append(Ruled(value, path, constraints))
 
     return rule
 
 
 def extended(value: dict[str, Any], path: Path, scope: Scope) -> None:
     """An extension: its URL may have a definition."""
-    scope.extensions.append((value, path))
+    scope.waiting.append(Extended(value, path))
 
 
 def has(value: Mapping[str, Any], key: str) -> bool:

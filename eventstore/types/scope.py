@@ -34,6 +34,13 @@ class Asked(msgspec.Struct, frozen=True):
     profiles: tuple[str, ...]
 
 
+class Extended(msgspec.Struct, frozen=True):
+    """An extension: its URL may have a definition."""
+
+    value: dict[str, Any]
+    path: Path
+
+
 class Coded(msgspec.Struct, frozen=True):
     """A coded value, and where its codes are from."""
 
@@ -91,31 +98,17 @@ class Types(Protocol):
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = (
-        "asked",
-        "coded",
-        "container",
-        "extensions",
-        "issues",
-        "resource",
-        "ruled",
-        "slots",
-        "types",
-        "unknown",
-    )
+    __slots__ = ("container", "issues", "resource", "told", "types", "waiting")
 
     def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
         self.types = types
         self.container = resource if container is None else container
         self.issues: list[Issue] = []
-        self.slots: list[Slot] = []
-        self.asked: list[Asked] = []
-        self.coded: list[Coded] = []
-        self.ruled: list[Ruled] = []
-        self.unknown: set[str] = set()
-        """Value sets that were told of."""
-        self.extensions: list[tuple[Any, Path]] = []
+        self.waiting: list[Slot | Asked | Extended | Coded | Ruled] = []
+        """What is to be looked at after the plan."""
+        self.told: set[str] | None = None
+        """Value sets that were told of as not known."""
 
     def tell(self, message: str, path: Path, code: str = "value", severity: str = "error") -> None:
         self.issues.append(Issue(message, path, code, severity))

@@ -9,7 +9,7 @@ from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types.builtin import is_core_target
 from eventstore.types.definition import RESOURCE
-from eventstore.types.scope import Asked, Checked, Coded, Scope, Slot, Types
+from eventstore.types.scope import Asked, Checked, Coded, Extended, Scope, Slot, Types
 
 CONTAINED = "contained"
 MODIFIER_EXTENSION = "modifierExtension"
@@ -17,15 +17,17 @@ MODIFIER_EXTENSION = "modifierExtension"
 
 def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> None:
     """Tell the scope what else is wrong."""
-    for slot in scope.slots:
-        _check_slot(slot, scope, document, types)
-    for asked in scope.asked:
-        _check_profiles(asked, scope, types)
-    for value, path in scope.extensions:
-        _check_extension(value, path, scope, kind, types)
-    for coded in scope.coded:
-        _check_code(coded, scope, types)
-    if type(scope.resource) is dict and "meta" in scope.resource and kind.definition.kind == "resource":
+    for one in scope.waiting:
+        match one:
+            case Slot():
+                _check_slot(one, scope, document, types)
+            case Asked():
+                _check_profiles(one, scope, types)
+            case Extended():
+                _check_extension(one.value, one.path, scope, kind, types)
+            case Coded():
+                _check_code(one, scope, types)
+    if kind.definition.kind == "resource":
         _check_meta(scope, kind, types)
 
 
@@ -108,8 +110,9 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     known = [types.has_code(value_set, system, code) for system, code, _ in codes]
     if None in known:
         message = f"the value set {value_set} is not known here: not checked"
-        if value_set not in scope.unknown:
-            scope.unknown.add(value_set)
+        scope.told = scope.told or set()
+        if value_set not in scope.told:
+            scope.told.add(value_set)
             scope.tell(message, codes[0][2], "not-found", "warning")
     elif not any(known):
         scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
@@ -129,7 +132,7 @@ def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:
     """The profiles that a resource says it has."""
-    meta = scope.resource.get("meta")
+    meta = scope.resource.get("meta") if isinstance(scope.resource, dict) else None
     urls = meta.get("profile") if isinstance(meta, dict) else None
     for index, url in enumerate(urls if isinstance(urls, list) else ()):
         at = ("meta", "profile", index)
