@@ -188,7 +188,7 @@ def test_an_extension_takes_every_open_type(types: Definitions) -> None:
             ("extension", 0, key, "any"): "extra property"
         }
         assert list(types.wrong("T", {"extension": [{"url": "u", key: "x"}]})) == [("extension", 0, key)]
-    assert types.wrong("T", {"extension": [{"url": "u", "valueMeta": {"tag": []}}]}) == {}
+    assert types.wrong("T", {"extension": [{"url": "u", "valueTiming": {"event": []}}]}) == {}
     assert types.wrong("T", {"extension": [{"url": "u", "valueDate": "2020-02-30"}]}) == {
         ("extension", 0, "valueDate"): "2020-02 has 29 days"
     }
