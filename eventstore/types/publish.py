@@ -8,6 +8,7 @@ from functools import cache
 
 import msgspec
 
+from eventstore.errors import Invalid
 from eventstore.types.datatypes import fhir
 from eventstore.types.definition import (
     EXTENSION,
@@ -36,6 +37,9 @@ _SLOT: Schema = {
     "properties": {"resourceType": {"type": "string"}},
 }
 """A place for a whole resource: it is checked as what it says it is, by the plan."""
+
+MAX_KEYS = 4_000
+"""Of all objects that are written out in one type: those of a data type too, where an element adds to it."""
 
 STRICT = "fhir:"
 """Before the name of what a type is made of, where FHIR's own rules hold in it."""
@@ -93,6 +97,7 @@ class Publisher:
     def __init__(self, library: Library, *, strict: bool) -> None:
         self._library = library
         self._strict = strict
+        self._left = MAX_KEYS
 
     def target(self, content: str) -> Schema:
         element = target_of(content, self._library)
@@ -101,6 +106,9 @@ class Publisher:
     def object(self, layers: tuple[Layer, ...], *, alone: bool = False) -> Schema:
         """An object, closed where all that is known of it is in the layers, and none of them is open."""
         there = sites(layers)
+        self._left -= len(there)
+        if self._left < 0:
+            raise Invalid(f"the type would have more than {MAX_KEYS} keys in its objects", code="too-long")
         properties = {one.name: self._value(one) for one in there if self._is_a_key(one)}
         is_whole = all(layer.stated for layer in layers)
         schema = self._head(there, alone) if is_whole else {}

@@ -625,6 +625,10 @@ class TestRefused:
         wide += [element(f"A.x{index}.y", 0, "1", "string") for index in range(1_000)]
         with pytest.raises(Invalid, match=r"A would have \d+"):
             Structures().type("A", *wide)
+        inlined = [element(f"A.x{index}", 0, "1", "ElementDefinition") for index in range(1_400)]
+        inlined += [element(f"A.x{index}.path", 1, "1", "string") for index in range(1_400)]
+        with pytest.raises(Invalid, match="the type would have more than 4000 keys in its objects"):
+            Structures().type("A", *inlined)
         deep = "A" + ".x" * (MAX_LEVELS + 1)
         with pytest.raises(Invalid, match="a path may have 32 levels"):
             Structures().type("A", element(deep, 0, "1", "string"))
