@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -101,7 +101,9 @@ class Planner:
         if definition.name in self._nodes:
             return self._nodes[definition.name]
         node = self._nodes[definition.name] = Node({}, [], definition.name == REFERENCE)
-        self._fill(node, layers_of(definition, self._library))
+        name = [one.name for one in bases(definition, self._library) if one.kind != "profile"][:1]
+        at = name[0] if name else definition.name
+        self._fill(node, layers_of(definition, self._library), at)
         if definition.kind == "resource":
             node.steps["id"] = Step(check_id)
         if self._strict and definition.name == EXTENSION_TYPE:
@@ -109,13 +111,14 @@ class Planner:
         if self._strict:
             for one in bases(definition, self._library):
                 if definition.kind != "profile" or one.kind == "profile":
-                    node.rules.extend(_constrained(one.constraints))
+                    node.rules.extend(_constrained(one.constraints, at))
         return node
 
-    def _fill(self, node: Node, layers: tuple[Layer, ...]) -> None:
+    def _fill(self, node: Node, layers: tuple[Layer, ...], at: str) -> None:
+        """Fill the node of an object; `at` is what FHIRPath calls its type."""
         there = sites(layers)
         for site in there:
-            if any(not element.extension_url for element in site.stated) and (step := self._step(site)):
+            if any(not element.extension_url for element in site.stated) and (step := self._step(site, at)):
                 node.steps[site.name] = step
             if self._strict and self._is_primitive(site) and site.is_new:
                 twins = (rules.twin(site.name),)
@@ -145,20 +148,20 @@ class Planner:
         used = self._library.get(site.shape.type)
         return used is not None and used.kind == "primitive" and used.name != "*" and site.name not in NO_TWIN
 
-    def _step(self, site: Site) -> Step:
+    def _step(self, site: Site, at: str) -> Step:
         is_new, used = site.is_new, self._library.get(site.shape.type)
         check = node = None
         if used is not None and used.kind == "primitive":
             check = CHECKS.get(used.name) if is_new else None
         elif used is None or not holds_resource(used.name, self._library):
-            node = self._node(site, used, is_new)
-        of_item = [*self._of_item(site)]
+            node = self._node(site, used, at)
+        of_item = [*self._of_item(site, at)]
         if used is not None and is_new and holds_resource(used.name, self._library):
             of_item.append(rules.slot(used.name))
         is_one = site.either or not site.collection
-        return Step(check, node, site.collection, is_one, tuple(of_item), tuple(self._beside(site, is_new)))
+        return Step(check, node, site.collection, is_one, tuple(of_item), tuple(self._beside(site, at)))
 
-    def _of_item(self, site: Site) -> Iterator[Rule]:
+    def _of_item(self, site: Site, at: str) -> Iterator[Rule]:
         said = [target_of(site.shape.content, self._library)] if site.is_new and site.shape.content else []
         for element in (*site.stated, *said):
             if element.refers:
@@ -167,35 +170,46 @@ class Planner:
                 yield rules.asks(element.profiles)
             if self._strict and element.binding is not None and not element.enum:
                 yield rules.coded(element.binding)
-            yield from _constrained(element.constraints if self._strict else ())
+            yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
 
-    def _beside(self, site: Site, is_new: bool) -> Iterator[Rule]:
-        if self._strict and is_new and site.collection and self._is_primitive(site):
+    def _beside(self, site: Site, at: str) -> Iterator[Rule]:
+        if self._strict and site.is_new and site.collection and self._is_primitive(site):
             yield rules.gaps(site.name)
         for element in site.stated:
             if element.slicing is not None:
-                yield sliced(site, element.slicing, self.part)
+                yield sliced(site, element.slicing, partial(self._part, at))
 
-    def _node(self, site: Site, used: TypeDefinition | None, is_new: bool) -> Node | None:
+    def _node(self, site: Site, used: TypeDefinition | None, at: str) -> Node | None:
         has_more = any(one.children or one.open for one in site.stated)
         if has_more or (used is None and not site.shape.content and not site.shape.type):
             node = Node({}, [], used is not None and used.name == REFERENCE)
-            self._fill(node, layers_at(site, self._library))
-            if self._strict and used is not None and is_new:
-                node.rules.extend(
-                    rule for one in bases(used, self._library) for rule in _constrained(one.constraints)
-                )
+            self._fill(node, layers_at(site, self._library), _type_of(site, at))
+            if used is not None and site.is_new:
+                self._add(node, used)
             return node if node.steps or node.rules else None
-        if not is_new:
+        if not site.is_new:
             return None
         if site.shape.content:
             return self._shared(site.shape.content)
         return self.plan(used) if used is not None else None
 
-    def part(self, site: Site) -> Part:
+    def _add(self, node: Node, used: TypeDefinition) -> None:
+        """What holds for a value of a type besides its keys, where these are written out anew."""
+        if self._strict:
+            for one in bases(used, self._library):
+                node.rules.extend(_constrained(one.constraints, used.name))
+        if used.name == EXTENSION_TYPE:
+            values = self.plan(used)
+            node.rules.extend(rule for rule in values.rules if rule is rules.extended)
+            for key in node.steps.keys() & values.steps.keys():
+                step = node.steps[key]
+                own = (rule for rule in values.steps[key].rules if rule not in step.rules)
+                node.steps[key] = msgspec.structs.replace(step, rules=(*step.rules, *own))
+
+    def _part(self, at: str, site: Site) -> Part:
         """What is stated at a key, as the engine and the step of one item."""
         schema = Publisher(self._library, strict=self._strict).item(site)
-        step = self._step(site)
+        step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
             lambda item, path, scope: _take(step, item, path, (), scope),
@@ -205,14 +219,23 @@ class Planner:
         if content not in self._nodes:
             node = self._nodes[content] = Node({}, [])
             element = target_of(content, self._library)
-            self._fill(node, layers_at(Site(element.name, ((element, True),)), self._library))
+            layers = layers_at(Site(element.name, ((element, True),)), self._library)
+            self._fill(node, layers, content.replace(":", "."))
         return self._nodes[content]
 
 
-def _constrained(constraints: tuple[Constraint, ...]) -> Iterator[Rule]:
+def _type_of(site: Site, at: str) -> str:
+    """What FHIRPath calls the type of what stands at a key: of what is written out there, its path."""
+    if site.shape.content:
+        return site.shape.content.replace(":", ".")
+    has_own = any(one.children for one, _ in site.said)
+    return f"{at}.{site.name}" if has_own or not site.shape.type else site.shape.type
+
+
+def _constrained(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
     yield from (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
     if others := tuple(one for one in constraints if one.expression):
-        yield rules.ruled(others)
+        yield rules.ruled(others, type)
 
 
 @cache

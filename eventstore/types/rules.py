@@ -160,11 +160,11 @@ def coded(binding: Binding) -> Rule:
     return rule
 
 
-def ruled(constraints: tuple[Constraint, ...]) -> Rule:
+def ruled(constraints: tuple[Constraint, ...], name: str) -> Rule:
     """The constraints hold."""
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.waiting.append(Ruled(value, path, constraints))
+        scope.waiting.append(Ruled(value, path, constraints, name))
 
     return rule
 

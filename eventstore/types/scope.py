@@ -55,6 +55,8 @@ class Ruled(msgspec.Struct, frozen=True):
     value: Any
     path: Path
     constraints: tuple[Constraint, ...]
+    type: str
+    """What FHIRPath calls the value's type: `Patient.contact` where it has none of its own."""
 
 
 class Checked(Protocol):

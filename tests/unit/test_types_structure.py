@@ -621,8 +621,8 @@ class TestRefused:
         many = [element(f"A.x{index}", 0, "1", "string") for index in range(MAX_ELEMENTS_READ)]
         with pytest.raises(Invalid, match="a definition may have 3000"):
             Structures().type("A", *many)
-        wide = [element(f"A.x{index}", 0, "*", "BackboneElement") for index in range(1_000)]
-        wide += [element(f"A.x{index}.y", 0, "1", "string") for index in range(1_000)]
+        wide = [element(f"A.x{index}", 0, "*", "BackboneElement") for index in range(700)]
+        wide += [element(f"A.x{index}.y", 0, "1", "string") for index in range(700)]
         with pytest.raises(Invalid, match=r"A would have \d+"):
             Structures().type("A", *wide)
         inlined = [element(f"A.x{index}", 0, "1", "ElementDefinition") for index in range(1_400)]
