@@ -162,11 +162,16 @@ class Writer:
         tip = await self._log.tip()
         if tip.position <= self.tip.position:
             return
-        registry = await self._registry_at(self.registry, None)
-        span = Span(self.tip.position, newest_first=True, limit=CATCH_UP_EVENTS, bytes_max=BATCH_BYTES_MAX)
-        events = (await self._log.events(span))[::-1]
-        if events:
-            self._install(registry, Tip(events[-1].position, events[-1].at, events[-1].hash), events)
+        registry = await self._registry_at(self.registry, tip.position)
+        span = Span(
+            self.tip.position,
+            tip.position,
+            newest_first=True,
+            limit=CATCH_UP_EVENTS,
+            bytes_max=BATCH_BYTES_MAX,
+        )
+        if events := (await self._log.events(span))[::-1]:
+            self._install(registry, tip, events)
 
     def _heard(self, position: Position) -> None:
         """Another process has appended up to a position."""
@@ -187,14 +192,17 @@ class Writer:
             except Exception:
                 _log.exception("looking for new events failed")
 
-    async def _registry_at(self, registry: Registry, until: int | None) -> Registry:
-        """The registry with the definition events after it, in order."""
+    async def _registry_at(self, registry: Registry, until: Position) -> Registry:
+        """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+        Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+        """
         for event in await self._definitions(registry.position, until):
             value = msgspec.json.decode(event.data) if event.data is not None else None
             registry = registry.apply(event.position, event.type, event.id, value)
         return registry
 
-    async def _definitions(self, after: int, until: int | None) -> list[Event]:
+    async def _definitions(self, after: Position, until: Position) -> list[Event]:
         found: list[Event] = []
         for type in DEFINITION_TYPES:
             at = after

@@ -21,7 +21,8 @@ from eventstore.delivery.jetstream import (
     StreamSettings,
 )
 from eventstore.delivery.message import difference
-from eventstore.delivery.nats import BACK_OFF_SECONDS_MAX, CHUNK_BYTES, CHUNK_EVENTS, Lost, Sender
+from eventstore.delivery.nats import BACK_OFF_SECONDS_MAX
+from eventstore.delivery.sender import CHUNK_BYTES, CHUNK_EVENTS, Lost, Sender
 from eventstore.errors import NotFound, Unavailable
 from eventstore.event import Event, Position
 from eventstore.log.base import EventLog, Hole, Span

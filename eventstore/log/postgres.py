@@ -298,7 +298,11 @@ class PostgresLog:
             )
         with database_errors():
             async with self._readers.acquire(timeout=session.STATEMENT_SECONDS_MAX) as connection:
-                yield connection
+                try:
+                    yield connection
+                except session.LOST:
+                    connection.terminate()
+                    raise
 
     async def _read(self, function: Callable[[Connection], Awaitable[T]]) -> T:
         """Read on a connection of the pool; on another one when it turns out to be dead."""

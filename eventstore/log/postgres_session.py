@@ -29,7 +29,8 @@ _KEEPALIVE: Final = {"idle": 5, "interval": 1, "count": 3}
 _ROW_FAULTS = ("22", "23", "54")
 """SQLSTATE classes of what one row does wrong: data exception, integrity constraint, program limit."""
 
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""The connection is of no use any more. The internal one is asyncpg's for a session that the server ended meanwhile."""
 
 
 class ConnectionLost(Unavailable):
@@ -146,7 +147,7 @@ def database_errors() -> Iterator[None]:
         raise AppendFailed(f"PostgreSQL: {error}") from error
     except TimeoutError as error:
         raise ConnectionLost("PostgreSQL did not answer in time") from error
-    except _LOST as error:
+    except LOST as error:
         raise ConnectionLost(f"PostgreSQL cannot be reached: {_text(error)}") from error
 
 

@@ -370,10 +370,7 @@ class SQLiteLog:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a function on the connection's thread: one hop, however many statements it makes.
-
-        aiosqlite has no public name for this; here is the only place that knows its private one.
-        """
+        """Run a function on the connection's thread: one hop. Only here is aiosqlite's private name for that known."""
 
         def work() -> T:
             with _database_errors():

@@ -142,9 +142,9 @@ async def test_feeds_and_waits_go_on_over_any_node(place: Place) -> None:
             assert (await read).json["n"] == n
             assert (await anext(following)).position == written
         live.close()
-        page = (await one.client.get("/_changes?since=0&limit=7")).json
-        for reader in (two, one, two):
-            page = (await reader.client.get(f"/_changes?since={page['cursor']}&limit=7")).json
+        page = (await one.client.get("/_changes?since=0&_count=7")).json
+        for reader in (two, one):
+            page = (await reader.client.get(f"/_changes?since={page['cursor']}&_count=7")).json
             assert page["events"]
         waiting = asyncio.create_task(one.client.get(f"/_changes?since={page['cursor']}&wait=20"))
         written = (await two.client.put("/Thing/b", {})).version

@@ -17,7 +17,7 @@ import pytest
 from harness.stream import Filler, connected, halted, published, publishing, sequence, stored, until
 from nats.aio.msg import Msg
 
-from eventstore.delivery import nats as publisher_module
+from eventstore.delivery import sender as sender_module
 from eventstore.delivery.connect import connecting
 from eventstore.delivery.jetstream import WINDOW_MESSAGES_MAX, JetStream, StreamSettings
 from eventstore.delivery.nats import Publisher
@@ -541,7 +541,7 @@ async def test_a_broker_that_is_away_is_caught_up_with(filler: Filler, tmp_path:
 async def test_a_broker_that_does_not_answer_is_given_up_and_found_again(
     filler: Filler, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher_module, "ACKNOWLEDGE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(sender_module, "ACKNOWLEDGE_SECONDS_MAX", 0.3)
     async with publishing(filler, broker) as publisher:
         await filler.fill(100)
         await published(publisher, filler.log)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from aiohttp import web_protocol
 
 from eventstore import writer
-from eventstore.delivery import nats
+from eventstore.delivery import sender
 from eventstore.delivery.connection import Connection
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
@@ -149,7 +149,7 @@ def install(points: Failpoints) -> None:
     _around(points, writer._Waiting, "accept", after="answering")
     _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
     _around(points, Connection, "write", after="published")
-    _around(points, nats.Window, "_answered", after="acknowledged")
+    _around(points, sender.Window, "_answered", after="acknowledged")
 
 
 def _builds(_log: object, name: str, *_: object) -> bool:

@@ -13,7 +13,7 @@ from harness.network import NatsServer, Network
 from harness.run import Run
 
 ACKNOWLEDGE_SECONDS = 0.5
-LATE = {"eventstore.delivery.nats.ACKNOWLEDGE_SECONDS_MAX": ACKNOWLEDGE_SECONDS}
+LATE = {"eventstore.delivery.sender.ACKNOWLEDGE_SECONDS_MAX": ACKNOWLEDGE_SECONDS}
 """The publisher gives up sooner than in life."""
 
 UNDER_LOAD = {
