@@ -170,12 +170,8 @@ class CompiledType:
 
         `Patient.contact.name` is also a HumanName and an Element.
         """
-        names = [one.name for one in self.bases]
-        layers, steps = (
-            layers_of(self.definition, self._library),
-            [step for step in path if isinstance(step, str)],
-        )
-        for step in steps:
+        names, layers = [one.name for one in self.bases], layers_of(self.definition, self._library)
+        for step in (step for step in path if isinstance(step, str)):
             site = next((one for one in sites(layers) if one.name == step.removeprefix("_")), None)
             if site is None:
                 return frozenset()
