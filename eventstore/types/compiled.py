@@ -165,6 +165,11 @@ class CompiledType:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)
 
+    def check_shape(self, value: Any) -> None:
+        """Raise Invalid unless the schema lets the value in: what else holds for it was checked when it was written."""
+        if not self._engine.is_valid(value):
+            raise Invalid([found.issue for found in findings(self._engine, value)])
+
     def types_at(self, path: Path) -> frozenset[str]:
         """What stands at a path is called so: by the path itself, and by the types that it has.
 
