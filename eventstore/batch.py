@@ -10,11 +10,12 @@ import msgspec
 from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
-from eventstore.errors import Conflict, Invalid, NotFound, TooLarge
+from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
 from eventstore.event import Event, Header, Position, Tip, seal
 from eventstore.log.base import Snapshot
 from eventstore.projection import Change
-from eventstore.types.registry import DEFINITION_TYPES, CompiledType, Registry
+from eventstore.types.compiled import CompiledType
+from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 
 def served(registry: Registry, type: str) -> CompiledType:
@@ -27,23 +28,33 @@ def served(registry: Registry, type: str) -> CompiledType:
     return found
 
 
-def admit(kind: CompiledType, document: Document, id: str, short_references: bool) -> tuple[Document, Body]:
-    """Make a document ready to be stored as a resource of the type. Raises Invalid with every issue."""
+def admit(
+    registry: Registry, kind: CompiledType, document: Document, id: str, short_references: bool
+) -> tuple[Document, Body, list[Issue]]:
+    """Make a document ready to be stored as a resource of the type. Raises Invalid with every issue.
+
+    The issues that it returns only warn.
+    """
     if short_references and kind.normalise(document.value):
         tree = exact(document.data)
         kind.normalise(tree)
         document = read(write(tree))
     body = splice(document, kind.name, id)
-    issues = kind.check(document)
-    if issues:
+    issues = registry.check(kind, document)
+    if any(issue.severity != "warning" for issue in issues):
         raise Invalid(issues)
-    return document, body
+    return document, body, issues
 
 
 def may_retire(command: Command) -> bool:
-    """Whether the command may end a type: only then its resources are counted. A patch, when it says `type`."""
-    if command.type != "Entity":
+    """Whether the command may end a type: only then its resources are counted.
+
+    A write of an Entity, when it says another `type`; of other definitions, always.
+    """
+    if command.type == "Attribute" or command.type not in DEFINITION_TYPES:
         return False
+    if command.type != "Entity":
+        return True
     if command.document is not None:
         return bool(command.document.value.get("type") != "resource")
     if command.patch is None:
@@ -89,19 +100,21 @@ class Batch:
             command = _resolved(command, previous.data)
             if command.document is None:
                 return Accepted("unchanged", previous.position, previous.at, previous.data)
-        document, body = (None, None) if decision == "deleted" else self._resource(command, kind)
+        document, body, warnings = (
+            (None, None, ()) if decision == "deleted" else self._resource(command, kind)
+        )
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
         if command.type in DEFINITION_TYPES:
             self._define(command, document)
-        return self._event(command, decision, kind, body, previous, transaction)
+        return self._event(command, decision, kind, body, previous, transaction, warnings)
 
-    def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body]:
-        """What is to be stored: as it was checked already, or checked now."""
+    def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
+        """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
         assert command.document is not None
-        if command.body is not None and command.checked == kind.position:
-            return command.document, command.body
-        return admit(kind, command.document, command.id, command.short_references)
+        if command.body is not None and command.checked == self.registry.position:
+            return command.document, command.body, command.warnings
+        return admit(self.registry, kind, command.document, command.id, command.short_references)
 
     def _define(self, command: Command, document: Document | None) -> None:
         """Let a definition take effect: from here on in the log it is the one that counts."""
@@ -131,6 +144,7 @@ class Batch:
         body: Body | None,
         previous: Previous | None,
         transaction: Position,
+        warnings: Sequence[Issue],
     ) -> Accepted:
         position = self.tip.position + 1
         header = Header(
@@ -142,7 +156,7 @@ class Batch:
         self.changes.append(Change(event, previous))
         self.tip = Tip(position, self._at, event.hash)
         self._last[command.key] = Previous(position, decision, self._at, data)
-        return Accepted(decision, position, self._at, data)
+        return Accepted(decision, position, self._at, data, tuple(warnings))
 
 
 def _resolved(command: Command, stored: bytes) -> Command:

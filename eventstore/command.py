@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from eventstore.body import Body, Document
+from eventstore.errors import Issue
 from eventstore.event import Position
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
@@ -50,7 +51,9 @@ class Command(msgspec.Struct, frozen=True):
     patch: Patch | None = None
     precondition: Precondition = ANYTHING
     checked: Position = -1
-    """Position of the definition that the document was found valid against; -1: not checked."""
+    """Position of the registry that the document was found valid by; -1: not checked."""
+    warnings: tuple[Issue, ...] = ()
+    """What was found then, and did not stand against it."""
     short_references: bool = False
     """`{resourceType, id}` is taken for a reference: the dialect of the base `/`."""
     unless_same: bool = False
@@ -74,3 +77,5 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The resource's version; None when there was nothing to delete."""
     at: str
     data: bytes | None
+    warnings: tuple[Issue, ...] = ()
+    """What was found, and did not stand against it."""

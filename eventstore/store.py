@@ -14,7 +14,8 @@ from eventstore.errors import Gone, Invalid, NotFound, NotYet
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
-from eventstore.types.registry import CompiledType, Registry
+from eventstore.types.compiled import CompiledType
+from eventstore.types.registry import Registry
 from eventstore.writer import Stats, Writer
 
 WAIT_SECONDS_MAX = 3.0
@@ -85,7 +86,9 @@ class Store:
     def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
         """As `submit`, for a type that is known: check now, answer when it is written."""
         kind = served(self.registry, command.type)
-        return self._writer.submit(_checked(command, kind) if command.document is not None else command)
+        return self._writer.submit(
+            _checked(command, kind, self.registry) if command.document is not None else command
+        )
 
     async def read(self, type: str, id: str) -> Previous:
         """The current version of a resource. Raises NotFound, or Gone when it was deleted."""
@@ -121,8 +124,10 @@ class Store:
             raise NotYet(f"the log is at {self.position}, not yet at {position}", self.position) from None
 
 
-def _checked(command: Command, kind: CompiledType) -> Command:
+def _checked(command: Command, kind: CompiledType, registry: Registry) -> Command:
     assert command.document is not None
-    document, body = admit(kind, command.document, command.id, command.short_references)
-    changed: dict[str, Any] = {"document": document, "body": body, "checked": kind.position}
+    document, body, warnings = admit(registry, kind, command.document, command.id, command.short_references)
+    changed: dict[str, Any] = {
+        "document": document, "body": body, "checked": registry.position, "warnings": tuple(warnings),
+    }  # fmt: skip
     return msgspec.structs.replace(command, **changed)

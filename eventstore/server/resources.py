@@ -170,7 +170,8 @@ async def _submit(call: Call, command: Command) -> Answer:
         return Answer(status, None, headers)
     if call.prefer.returned == "operationoutcome":
         text = f"{command.type}/{command.id} {accepted.action} at version {accepted.position}"
-        told = outcome([Issue(text, code="informational", severity="information")], call.route.base)
+        done = Issue(text, code="informational", severity="information")
+        told = outcome([done, *accepted.warnings], call.route.base, command.type)
         return answer(told, status, headers)
     return Answer(status, accepted.data, headers)
 
@@ -180,6 +181,8 @@ def _headers(call: Call, command: Command, accepted: Accepted) -> dict[str, str]
         return {"X-Log-Position": str(call.store.position)}
     version = str(accepted.position)
     headers = {"ETag": f'W/"{version}"', "Last-Modified": http_date(accepted.at), "X-Log-Position": version}
+    if accepted.warnings:
+        headers["X-Quire-Warnings"] = str(len(accepted.warnings))
     if command.method != "DELETE":
         headers["Location"] = f"{call.base_url}/{command.type}/{command.id}/_history/{version}"
     return headers

@@ -61,12 +61,16 @@ def route(path: str) -> Route:
             return Route("changes", base, type)
         case [type, "_changes"]:
             return Route("feed", base, type)
+        case [type, "$validate"]:
+            return Route("validate", base, type)
         case [type, "_search"]:
             return Route("search", base, type)
         case [type, id]:
             return Route("resource", base, type, _id(id))
         case [type, id, "_history"]:
             return Route("history", base, type, _id(id))
+        case [type, id, "$validate"]:
+            return Route("validate", base, type, _id(id))
         case [type, id, "_changes"]:
             return Route("feed", base, type, _id(id))
         case [type, id, "$changes"]:

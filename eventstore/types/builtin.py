@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import Invalid
-from eventstore.types.datatypes import TYPE_NAME, datatypes
+from eventstore.types.datatypes import TYPE_NAME, fhir
 from eventstore.types.definition import Element, Library, TypeDefinition
 from eventstore.types.entity import EntitySpec, assemble
+from eventstore.types.table import CANONICAL
 
 # Stored definitions are read by these limits too: they may grow, and never shrink.
 MAX_TYPE_NAME_CHARACTERS = 55
@@ -87,21 +88,55 @@ _OF_ATTRIBUTE = (
 )
 
 
+_OF_FHIRSCHEMA = (
+    Element("url", "uri", required=True, schema={"minLength": 1}),
+    Element("version", "string"),
+    Element("fhirVersion", "code"),
+    Element("name", "string", required=True),
+    Element("title", "string"),
+    Element("status", "code"),
+    Element("type", "string", schema={"minLength": 1}),
+    Element("kind", "code", required=True, enum=("resource", "logical", "complex-type", "primitive-type")),
+    Element("derivation", "code", required=True, enum=("specialization", "constraint")),
+    Element("abstract", "boolean"),
+    Element("base", "string"),
+    Element("ALLOW_FHIR_SCHEMA_FHIR_INCOMPATIBLE_EXTENSIONS", "boolean"),
+    Element("any", "boolean"),
+    Element("additionalProperties", open=True),
+    Element("elements", open=True),
+    Element("required", "string", collection=True),
+    Element("excluded", "string", collection=True),
+    Element("constraints", open=True),
+    Element("extensions", open=True),
+    Element("contained", open=True, collection=True),
+    *_DESCRIPTIVE,
+)
+
+
 def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
     bare = assemble(name, EntitySpec("resource", False, None), ())
     return msgspec.structs.replace(bare, elements=(*bare.elements, *elements))
 
 
-DEFINITIONS = {
-    name: _definition(name, of) for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE))
+_OURS = {
+    name: _definition(name, of)
+    for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE), ("FHIRSchema", _OF_FHIRSCHEMA))
 }
-"""The types that define types."""
+
+
+@cache
+def compiled(version: str) -> Library:
+    """What is there to be compiled before any definition: the resource types that define types, and profiles."""
+    return {
+        **_OURS,
+        **{name: one for name, one in fhir(version).items() if one.kind in ("resource", "profile")},
+    }
 
 
 @cache
 def library(version: str) -> Library:
-    """The types that a definition of ours may name."""
-    return {**datatypes(version), _ANY.name: _ANY}
+    """The types and profiles that a definition of ours may name."""
+    return {**fhir(version), _ANY.name: _ANY}
 
 
 _CORE_RESOURCES = """Account ActivityDefinition AdverseEvent AllergyIntolerance Appointment AppointmentResponse AuditEvent
@@ -189,7 +224,6 @@ _ROUTES = frozenset((
     "admin", "api", "audit", "auth", "changes", "console", "docs", "fhir", "health", "live", "login", "logout",
     "metadata", "metrics", "oauth", "openapi", "ready", "sql", "static", "ui", "ws",
 ))  # fmt: skip
-_LATER = frozenset(("structuredefinition", "fhirschema"))
 _PREFIXES = ("quire", "sqlite", "pg")
 _NAME = re.compile(TYPE_NAME)
 
@@ -205,10 +239,8 @@ def _refusal_of_name(name: str, version: str) -> str:
         return f"a type name may have {MAX_TYPE_NAME_CHARACTERS} characters, and no more"
     if not _NAME.fullmatch(name):
         return "a type name is letters and digits, beginning with a letter, in parts joined by - or ."
-    if name in DEFINITIONS or name in datatypes(version):
+    if name in _OURS or name in fhir(version):
         return f"{name} is built in and cannot be redefined"
-    if name.lower() in _LATER:
-        return f"{name} is reserved: a later version defines types with it"
     if name.lower() in _ROUTES:
         return f"{name} is reserved: it is part of a URL of the server"
     if prefix := next((prefix for prefix in _PREFIXES if name.lower().startswith(prefix)), ""):
@@ -217,7 +249,7 @@ def _refusal_of_name(name: str, version: str) -> str:
 
 
 def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
-    if not is_core_name(name, version):
+    if not is_core_name(name, version) or definition.get("url") == CANONICAL + name:
         return ""
     tags = definition.get("meta", {}).get("tag", ())
     if any(tag.get("code") == SHADOWS_CORE for tag in tags):
@@ -229,7 +261,7 @@ def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
 
 def resource(name: str, version: str) -> dict[str, Any] | None:
     """A built-in type as an Entity resource, if there is one of that name."""
-    found = DEFINITIONS.get(name) or datatypes(version).get(name)
+    found = _OURS.get(name) or fhir(version).get(name)
     if found is None:
         return None
     about: dict[str, Any] = {"resourceType": "Entity", "id": name, "type": found.kind}

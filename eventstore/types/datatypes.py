@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from eventstore.types.definition import EXTENSION, REFERENCE, Element, Library, TypeDefinition, choice_key
+import msgspec
+
+from eventstore.types import table
+from eventstore.types.definition import EXTENSION, REFERENCE, RESOURCE, Element, Library, TypeDefinition
 
 FHIR_VERSIONS = ("4.0.1", "4.3.0", "5.0.0")
 
@@ -71,6 +74,7 @@ _PRIMITIVES: dict[str, dict[str, Any]] = {
     "uri": _texts(_URI),
     "url": _texts(_URI),
     "uuid": _texts(f"^{_UUID}$"),
+    "xhtml": _TEXT,
 }
 
 
@@ -105,13 +109,12 @@ def meaning_of(pattern: str) -> str:
 _OPEN_TYPES = """base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt
 string time unsignedInt uri url uuid Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count
 Distance Duration HumanName Identifier Money Period Quantity Range Ratio Reference SampledData Signature Timing
-ContactDetail DataRequirement Expression ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage
-Meta"""
+ContactDetail DataRequirement Expression ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage"""
 
 _MORE_OPEN_TYPES = {
-    "4.0.1": "Contributor",
+    "4.0.1": "Contributor Meta",
     "4.3.0": "Contributor CodeableReference RatioRange",
-    "5.0.0": "integer64 CodeableReference RatioRange Availability ExtendedContactDetail",
+    "5.0.0": "Meta integer64 CodeableReference RatioRange Availability ExtendedContactDetail",
 }
 
 
@@ -124,79 +127,35 @@ def open_types(version: str) -> tuple[str, ...]:
 PART = (Element("id", "string"), Element(EXTENSION, "Extension", collection=True))
 """What every element that is an object may have."""
 
-_COMPARATORS = {
-    "4.0.1": ("<", "<=", ">=", ">"),
-    "4.3.0": ("<", "<=", ">=", ">"),
-    "5.0.0": ("<", "<=", ">=", ">", "ad"),
-}
+_NOT_DATA = frozenset((RESOURCE, "DomainResource", "StructureDefinition"))
 
 
-def _complex(version: str) -> dict[str, tuple[Element, ...]]:
-    return {
-        "Coding": (
-            Element("system", "uri"),
-            Element("version", "string"),
-            Element("code", "code"),
-            Element("display", "string"),
-            Element("userSelected", "boolean"),
-        ),
-        "CodeableConcept": (Element("coding", "Coding", collection=True), Element("text", "string")),
-        "Identifier": (
-            Element("use", "code", enum=("usual", "official", "temp", "secondary", "old")),
-            Element("type", "CodeableConcept"),
-            Element("system", "uri"),
-            Element("value", "string"),
-            Element("period", "Period"),
-            Element("assigner", REFERENCE, refers=("Organization",)),
-        ),
-        "Meta": (
-            Element("versionId", "id"),
-            Element("lastUpdated", "instant"),
-            Element("source", "uri"),
-            Element("profile", "canonical", collection=True),
-            Element("security", "Coding", collection=True),
-            Element("tag", "Coding", collection=True),
-        ),
-        "Period": (Element("start", "dateTime"), Element("end", "dateTime")),
-        "Quantity": (
-            Element("value", "decimal"),
-            Element("comparator", "code", enum=_COMPARATORS[version]),
-            Element("unit", "string"),
-            Element("system", "uri"),
-            Element("code", "code"),
-        ),
-        REFERENCE: (
-            Element("reference", "string", schema={"pattern": _REFERENCE}),
-            Element("type", "uri"),
-            Element("identifier", "Identifier"),
-            Element("display", "string"),
-        ),
-    }
+@cache
+def fhir(version: str) -> Library:
+    """What of FHIR is built in: data types, the bases of resources, profiles of data types, StructureDefinition."""
+    primitives = _PRIMITIVES | _moments(version) | _of_version(version)
+    found = {name: TypeDefinition(name, "primitive", schema=schema) for name, schema in primitives.items()}
+    found |= table.read(version, open_types(version))
+    found[REFERENCE] = _with_syntax(found[REFERENCE])
+    return found
 
 
-def _extension(version: str, available: Library) -> tuple[Element, ...]:
-    """Any value of an open type; of those that are not built in, any object."""
-    return (
-        Element("url", "uri", required=True),
-        *(
-            Element(choice_key("value", type), type, choice="value")
-            if type in available
-            else Element(choice_key("value", type), open=True, choice="value")
-            for type in open_types(version)
-        ),
+def _of_version(version: str) -> dict[str, dict[str, Any]]:
+    return {"integer64": _texts(_INTEGER64)} if version == "5.0.0" else {}
+
+
+def _with_syntax(reference: TypeDefinition) -> TypeDefinition:
+    """The one rule of a data type that is neither a type nor a constraint."""
+    elements = tuple(
+        msgspec.structs.replace(one, schema={"pattern": _REFERENCE}) if one.name == "reference" else one
+        for one in reference.elements
     )
+    return msgspec.structs.replace(reference, elements=elements)
 
 
 @cache
 def datatypes(version: str) -> Library:
     """The data types of a FHIR version, by name."""
-    primitives = (
-        _PRIMITIVES | _moments(version) | ({"integer64": _texts(_INTEGER64)} if version == "5.0.0" else {})
-    )
-    found = {name: TypeDefinition(name, "primitive", schema=schema) for name, schema in primitives.items()}
-    found["Element"] = TypeDefinition("Element", "abstract", PART)
-    for name, elements in _complex(version).items():
-        found[name] = TypeDefinition(name, "type", (*PART, *elements))
-    available = {**found, "Extension": TypeDefinition("Extension", "type")}
-    found["Extension"] = TypeDefinition("Extension", "type", (*PART, *_extension(version, available)))
-    return found
+    return {
+        name: one for name, one in fhir(version).items() if one.kind != "profile" and name not in _NOT_DATA
+    }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.datatypes import PART
 from eventstore.types.definition import EXTENSION, REFERENCE, Element, Kind, TypeDefinition, choice_key
+from eventstore.types.format import Names
 
 MODIFIER_EXTENSION = "modifierExtension"
 
@@ -172,22 +173,6 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
             extension_url=value.get("extensionUrl", ""),
             schema=value.get("schema"),
         )
-
-
-class Names(Protocol):
-    """What a name in a definition stands for."""
-
-    def kind_of(self, name: str) -> Kind | None:
-        """Of the type of that name, if there is one."""
-
-    def why_unknown(self, name: str) -> str:
-        """What to say where there is none."""
-
-    def is_target(self, name: str) -> bool:
-        """Whether a Reference may point to it."""
-
-    def is_in_extensions(self, name: str) -> bool:
-        """Whether an Extension can hold a value of it."""
 
 
 _WHY_NOT = {

@@ -1,10 +1,8 @@
-"""JSON Schema 2020-12: types as they are published, the engine that gives the verdict, and its findings in words."""
+"""The engine that gives the verdict by JSON Schema 2020-12, and its findings in words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -12,13 +10,10 @@ import jsonschema_rs
 import msgspec
 
 from eventstore.errors import Issue, Path
-from eventstore.types.datatypes import datatypes, meaning_of
-from eventstore.types.definition import EXTENSION, Element, Library, TypeDefinition, choice_key
-from eventstore.types.fragment import PATTERNS, merge, split
+from eventstore.types.datatypes import meaning_of
+from eventstore.types.fragment import PATTERNS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NEVER_REFUSED = "^(_.*|fhir_.*)"
-"""Keys that are let in everywhere."""
 
 MAX_ISSUES = 200
 """Of one resource: whoever has more begins with these."""
@@ -28,108 +23,9 @@ MAX_LISTED_VALUES = 30
 Schema = dict[str, Any]
 
 
-def publish(definition: TypeDefinition, library: Library) -> Schema:
-    """The schema of a type. Raises Invalid when a fragment contradicts the rest of the definition."""
-    if definition.kind == "primitive":
-        return dict(definition.schema or {})
-    schema = _object(definition.elements, definition.open, library, filled=definition.kind == "resource")
-    if definition.schema:
-        merge(schema, deepcopy(definition.schema))
-    return schema
-
-
-def _object(elements: tuple[Element, ...], is_open: bool, library: Library, filled: bool = False) -> Schema:
-    properties = {e.name: _value(e, library) for e in elements if not e.extension_url}
-    schema: Schema = {"type": "object"}
-    if filled:
-        schema["minProperties"] = 1
-    schema |= {"patternProperties": {NEVER_REFUSED: {}}, "properties": properties}
-    for key, remedy in _misplaced(elements):
-        properties.setdefault(key, {"not": {"$comment": remedy}})
-    if held := [element for element in elements if element.extension_url]:
-        properties[EXTENSION]["items"]["allOf"] = [_extension_rule(element, library) for element in held]
-    if required := [e.name for e in elements if e.required and not e.choice and not e.extension_url]:
-        schema["required"] = required
-    if not is_open:
-        schema["additionalProperties"] = False
-    return schema
-
-
-def _misplaced(elements: tuple[Element, ...]) -> Iterator[tuple[str, str]]:
-    """Keys that people use where another is right, and which."""
-    for choice in dict.fromkeys(element.choice for element in elements if element.choice):
-        yield choice, f"use {listed([e.name for e in elements if e.choice == choice], ' or ')}"
-    for element in elements:
-        if element.extension_url:
-            key = choice_key("value", element.type)
-            yield element.name, f"use {EXTENSION}: [{{url: {element.extension_url}, {key}: ...}}]"
-
-
-def _value(element: Element, library: Library) -> Schema:
-    fragment = deepcopy(element.schema or {})
-    of_array, of_items = split(fragment) if element.collection else ({}, fragment)
-    one = _single(element, library)
-    merge(one, of_items)
-    if not element.collection:
-        return one
-    if element.type and "type" in (library[element.type].schema or {}):
-        _let_gaps_in(one)
-    array: Schema = {"type": "array", "items": one}
-    if element.required:
-        array["minItems"] = 1
-    merge(array, of_array)
-    return array
-
-
-def _single(element: Element, library: Library) -> Schema:
-    if not element.type:
-        return _object(element.children, element.open, library)
-    used = library[element.type]
-    schema: Schema = {"$ref": f"#/definitions/{used.name}"}
-    if used.kind == "primitive":
-        schema = dict(used.schema or {})
-    if element.enum:
-        schema["enum"] = list(element.enum)
-    return schema
-
-
-def _let_gaps_in(primitive: Schema) -> None:
-    """An item of an array of primitives may be null: the place of an extension in the array's twin."""
-    primitive["type"] = [primitive["type"], "null"]
-    if "enum" in primitive:
-        primitive["enum"] = [*primitive["enum"], None]
-
-
-def _extension_rule(element: Element, library: Library) -> Schema:
-    """An extension of this URL holds a value of the element's type."""
-    key = choice_key("value", element.type)
-    value = _value(msgspec.structs.replace(element, collection=False), library)
-    url = {"properties": {"url": {"const": element.extension_url}}, "required": ["url"]}
-    return {"if": url, "then": {"properties": {key: value}, "required": [key]}}
-
-
-@cache
-def published_datatypes(version: str) -> Mapping[str, Schema]:
-    """The schemas of the built-in data types."""
-    library = datatypes(version)
-    return {name: publish(definition, library) for name, definition in library.items()}
-
-
-def whole(schemas: Mapping[str, Schema], resources: Iterable[str]) -> Schema:
-    """One document of all types, which tells by `resourceType` which of the resources an instance has to be."""
-    names = list(resources)
-    rules = [
-        {"if": {"properties": {"resourceType": {"const": name}}}, "then": {"$ref": f"#/definitions/{name}"}}
-        for name in names
-    ]
-    known = {"resourceType": {"type": "string", "enum": names}}
-    head = {"$schema": DIALECT, "type": "object", "required": ["resourceType"], "properties": known}
-    return {**head, "allOf": rules, "definitions": dict(schemas)}
-
-
-def compiled(name: str, schemas: Mapping[str, Schema]) -> jsonschema_rs.Validator:
-    """The engine for one type; `schemas` are those it reaches. Raises ValueError when it cannot be built."""
-    root = {"$schema": DIALECT, "$ref": f"#/definitions/{name}", "definitions": dict(schemas)}
+def compiled(schema: Schema, schemas: Mapping[str, Schema] | None = None) -> jsonschema_rs.Validator:
+    """The engine for a schema; `schemas` are those it points at. Raises ValueError when it cannot be built."""
+    root = {"$schema": DIALECT, **schema, "definitions": dict(schemas or {})}
     return jsonschema_rs.Draft202012Validator(root, pattern_options=PATTERNS, validate_formats=True)
 
 

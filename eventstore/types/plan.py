@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
 from collections.abc import Callable, Iterator
-from functools import cache
-from string import ascii_letters, digits
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
-from eventstore.types.datatypes import ID, RELATIVE_REFERENCE, datatypes, meaning_of
-from eventstore.types.definition import EXTENSION, REFERENCE, Element, Library, TypeDefinition, choice_key
-
-Check = Callable[[Any], str]
-"""What is wrong with a value, or nothing. A value of the wrong JSON type is for the schema to find."""
-
-Rule = Callable[[dict[str, Any], Path], Iterator[Issue]]
-"""What is wrong among the keys of an object."""
-
-MAX_INTEGER64 = 2**63 - 1
-_FEWEST_DAYS = "28"
+from eventstore.types import rules
+from eventstore.types.checks import CHECKS, Check, check_id
+from eventstore.types.constraints import CHECKED
+from eventstore.types.datatypes import fhir
+from eventstore.types.definition import (
+    REFERENCE,
+    Constraint,
+    Layer,
+    Library,
+    Site,
+    TypeDefinition,
+    bases,
+    holds_resource,
+    layers_at,
+    layers_of,
+    sites,
+    target_of,
+)
+from eventstore.types.extensions import EXTENSION_TYPE, engine
+from eventstore.types.jsonschema import compiled
+from eventstore.types.publish import NO_TWIN, Publisher
+from eventstore.types.scope import Rule, Scope
+from eventstore.types.slicing import Part, sliced
 
 
 class Node(msgspec.Struct):
@@ -39,189 +48,221 @@ class Step(msgspec.Struct, frozen=True):
 
     check: Check | None = None
     node: Node | None = None
+    many: bool = False
+    """It is an array. A value of another shape is for the schema to refuse."""
+    one: bool = True
+    rules: tuple[Rule, ...] = ()
+    """For the value, or for each item."""
+    beside: tuple[Rule, ...] = ()
+    """For the object that has the key."""
+
+    def __bool__(self) -> bool:
+        return bool(self.check or self.node or self.rules or self.beside)
 
 
-def run(node: Node, value: dict[str, Any], path: Path, issues: list[Issue]) -> None:
-    """Append what is wrong with the object."""
+def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
+    """Tell the scope what is wrong with the object."""
     for rule in node.rules:
-        issues.extend(rule(value, path))
+        rule(value, path, scope)
     steps = node.steps
     for key, item in value.items():
         step = steps.get(key)
         if step is None:
             continue
+        for rule in step.beside:
+            rule(value, path, scope)
         if type(item) is list:
-            for index, one in enumerate(item):
-                _take(step, one, (*path, key, index), issues)
-        else:
-            _take(step, item, (*path, key), issues)
+            for index, one in enumerate(item) if step.many else ():
+                _take(step, one, path, (key, index), scope)
+        elif step.one:
+            _take(step, item, path, (key,), scope)
 
 
-def _take(step: Step, item: Any, path: Path, issues: list[Issue]) -> None:
+def _take(step: Step, item: Any, above: Path, at: Path, scope: Scope) -> None:
+    """Look at what stands `at` a place below a path, which is put together only where somebody needs it."""
     if step.check is not None and (wrong := step.check(item)):
-        issues.append(Issue(wrong, path, "value"))
+        scope.tell(wrong, above + at)
     if step.node is not None and type(item) is dict:
-        run(step.node, item, path, issues)
+        run(step.node, item, above + at, scope)
+    for rule in step.rules:
+        rule(item, above + at, scope)
 
 
-def plan(definition: TypeDefinition, library: Library, nodes: dict[str, Node]) -> Node:
-    """The plan of a type. `nodes` are those of types seen before, and more are added to it."""
-    if definition.name in nodes:
-        return nodes[definition.name]
-    node = nodes[definition.name] = Node({}, [], definition.name == REFERENCE)
-    _fill(node, definition.elements, library, nodes)
-    if definition.kind == "resource":
-        node.steps["id"] = Step(_check_id)
-    return node
+class Planner:
+    """Makes the plans of types by one set of rules; `nodes` are those that are made already."""
+
+    def __init__(self, library: Library, nodes: dict[str, Node], *, strict: bool) -> None:
+        self._library = library
+        self._nodes = nodes
+        self._strict = strict
+
+    def plan(self, definition: TypeDefinition) -> Node:
+        """The plan of a type, or of a profile what it adds."""
+        if definition.name in self._nodes:
+            return self._nodes[definition.name]
+        node = self._nodes[definition.name] = Node({}, [], definition.name == REFERENCE)
+        layers = list(bases(definition, self._library))
+        at = next((one.name for one in layers if one.kind != "profile"), definition.name)
+        self._fill(node, layers_of(definition, self._library), at)
+        if definition.kind == "resource":
+            node.steps["id"] = Step(check_id)
+        if self._strict and definition.name == EXTENSION_TYPE:
+            node.rules.append(rules.extended)
+        if self._strict:
+            for one in layers:
+                if definition.kind != "profile" or one.kind == "profile":
+                    node.rules.extend(_constrained(one.constraints, at))
+        return node
+
+    def _fill(self, node: Node, layers: tuple[Layer, ...], at: str) -> None:
+        """Fill the node of an object; `at` is what FHIRPath calls its type."""
+        there = sites(layers)
+        for site in there:
+            if any(not element.extension_url for element in site.stated) and (step := self._step(site, at)):
+                node.steps[site.name] = step
+            if self._strict and self._is_primitive(site) and site.is_new:
+                twins = (rules.twin(site.name),)
+                element = self.plan(self._library["Element"])
+                is_one = site.either or not site.collection
+                node.steps[f"_{site.name}"] = Step(None, element, site.collection, is_one, (), twins)
+        node.rules.extend(self._choices(there))
+        required = [site.name for site in there if site.required and self._is_needed(site)]
+        if required:
+            node.rules.append(rules.needed(tuple(required)))
+        held = [element for site in there for element in site.stated if element.extension_url]
+        node.rules.extend(rules.held_by_extension(element) for element in held)
+
+    def _choices(self, there: list[Site]) -> Iterator[Rule]:
+        """At most one option, of those that are known; where a layer requires the choice, one of its options."""
+        for choice in dict.fromkeys(one.choice for site in there for one in site.stated if one.choice):
+            options = [(site.name, one) for site in there for one in site.stated if one.choice == choice]
+            required = any(element.required for _, element in options)
+            names = list(dict.fromkeys(name for name, _ in options))
+            yield rules.only_one(choice, names, required=required, strict=self._strict)
+
+    def _is_needed(self, site: Site) -> bool:
+        """Whether it is for the plan to say that it is required: a primitive, which may be there by its `_x`."""
+        return self._strict and self._is_primitive(site)
+
+    def _is_primitive(self, site: Site) -> bool:
+        used = self._library.get(site.shape.type)
+        return used is not None and used.kind == "primitive" and used.name != "*" and site.name not in NO_TWIN
+
+    def _step(self, site: Site, at: str) -> Step:
+        is_new, used = site.is_new, self._library.get(site.shape.type)
+        check = node = None
+        if used is not None and used.kind == "primitive":
+            check = CHECKS.get(used.name) if is_new else None
+        elif used is None or not holds_resource(used.name, self._library):
+            node = self._node(site, used, at)
+        of_item = [*self._of_item(site, at)]
+        if used is not None and is_new and holds_resource(used.name, self._library):
+            of_item.append(rules.slot(used.name))
+        is_one = site.either or not site.collection
+        return Step(check, node, site.collection, is_one, tuple(of_item), tuple(self._beside(site, at)))
+
+    def _of_item(self, site: Site, at: str) -> Iterator[Rule]:
+        said = [target_of(site.shape.content, self._library)] if site.is_new and site.shape.content else []
+        for element in (*site.stated, *said):
+            if element.refers:
+                yield rules.points_to(element.refers)
+            if element.profiles:
+                yield rules.asks(element.profiles)
+            if self._strict and element.binding is not None and not element.enum:
+                yield rules.coded(element.binding)
+            yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
+
+    def _beside(self, site: Site, at: str) -> Iterator[Rule]:
+        if self._strict and site.is_new and site.collection and self._is_primitive(site):
+            yield rules.gaps(site.name)
+        for element in site.stated:
+            if element.slicing is not None:
+                yield sliced(site, element.slicing, partial(self._part, at))
+
+    def _node(self, site: Site, used: TypeDefinition | None, at: str) -> Node | None:
+        has_more = any(one.children or one.open for one in site.stated)
+        if has_more or (used is None and not site.shape.content and not site.shape.type):
+            node = Node({}, [], used is not None and used.name == REFERENCE)
+            self._fill(node, layers_at(site, self._library), _type_of(site, at))
+            if used is not None and site.is_new:
+                self._add(node, used)
+            return node if node.steps or node.rules else None
+        if not site.is_new:
+            return None
+        if site.shape.content:
+            return self._shared(site.shape.content)
+        return self.plan(used) if used is not None else None
+
+    def _add(self, node: Node, used: TypeDefinition) -> None:
+        """What holds for a value of a type besides its keys, where these are written out anew."""
+        if self._strict:
+            for one in bases(used, self._library):
+                node.rules.extend(_constrained(one.constraints, used.name))
+        if used.name == EXTENSION_TYPE:
+            values = self.plan(used)
+            node.rules.extend(rule for rule in values.rules if rule is rules.extended)
+            for key in node.steps.keys() & values.steps.keys():
+                step = node.steps[key]
+                own = (rule for rule in values.steps[key].rules if rule not in step.rules)
+                node.steps[key] = msgspec.structs.replace(step, rules=(*step.rules, *own))
+
+    def _part(self, at: str, site: Site) -> Part:
+        """What is stated at a key, as the engine and the step of one item."""
+        schema = Publisher(self._library, strict=self._strict).item(site)
+        step = self._step(site, at)
+        return Part(
+            compiled(schema) if schema else None,
+            lambda item, path, scope: _take(step, item, path, (), scope),
+        )
+
+    def _shared(self, content: str) -> Node:
+        if content not in self._nodes:
+            node = self._nodes[content] = Node({}, [])
+            element = target_of(content, self._library)
+            layers = layers_at(Site(element.name, ((element, True),)), self._library)
+            self._fill(node, layers, content.replace(":", "."))
+        return self._nodes[content]
+
+
+def _type_of(site: Site, at: str) -> str:
+    """What FHIRPath calls the type of what stands at a key: of what is written out there, its path."""
+    if site.shape.content:
+        return site.shape.content.replace(":", ".")
+    has_own = any(one.children for one, _ in site.said)
+    return f"{at}.{site.name}" if has_own or not site.shape.type else site.shape.type
+
+
+def _constrained(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
+    yield from (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
+    if others := tuple(one for one in constraints if one.expression):
+        yield rules.ruled(others, type)
 
 
 @cache
-def datatype_plans(version: str) -> dict[str, Node]:
-    """The plans of the built-in data types."""
+def datatype_plans(version: str, *, strict: bool = False) -> dict[str, Node]:
+    """The plans of the built-in types that others are made of."""
     nodes: dict[str, Node] = {}
-    library = datatypes(version)
+    library = fhir(version)
+    planner = Planner(library, nodes, strict=strict)
     for definition in library.values():
-        if definition.kind == "type":
-            plan(definition, library, nodes)
+        if definition.kind in ("type", "abstract"):
+            planner.plan(definition)
+    steps = nodes[EXTENSION_TYPE].steps
+    for one in library[EXTENSION_TYPE].elements:
+        if one.choice and library[one.type].kind != "primitive":
+            step, check = steps[one.name], _by_engine(version, one.type, strict)
+            steps[one.name] = msgspec.structs.replace(step, rules=(*step.rules, check))
     return nodes
 
 
-def _fill(node: Node, elements: tuple[Element, ...], library: Library, nodes: dict[str, Node]) -> None:
-    for element in elements:
-        if not element.extension_url:
-            step = _step(element, library, nodes)
-            if step.check is not None or step.node is not None:
-                node.steps[element.name] = step
-    for choice in dict.fromkeys(element.choice for element in elements if element.choice):
-        node.rules.append(_only_one(choice, [element for element in elements if element.choice == choice]))
-    node.rules.extend(_held_by_extension(element) for element in elements if element.extension_url)
+def _by_engine(version: str, name: str, strict: bool) -> Rule:
+    """A value of that type, to its own engine: that of the extension takes any object."""
 
-
-def _step(element: Element, library: Library, nodes: dict[str, Node]) -> Step:
-    if not element.type:
-        node = Node({}, [])
-        _fill(node, element.children, library, nodes)
-        return Step(node=node if node.steps or node.rules else None)
-    used = library[element.type]
-    if used.kind == "primitive":
-        return Step(CHECKS.get(used.name))
-    node = plan(used, library, nodes)
-    if element.refers:
-        node = Node(node.steps, [*node.rules, _points_to(element.refers)], node.is_reference)
-    return Step(node=node)
-
-
-def _only_one(choice: str, options: list[Element]) -> Rule:
-    """At most one key of a choice; one at least where it is required."""
-    keys = frozenset(element.name for element in options)
-    required = any(element.required for element in options)
-
-    def rule(value: dict[str, Any], path: Path) -> Iterator[Issue]:
-        given = [key for key in value if key in keys]
-        for key in given[1:]:
-            yield Issue(f"{given[0]} is there already: one {choice}[x] is allowed", (*path, key), "structure")
-        if required and not given:
-            yield Issue("is required: " + " or ".join(e.name for e in options), (*path, choice), "required")
+    def rule(value: Any, path: Path, scope: Scope) -> None:
+        if type(value) is dict:
+            scope.run(engine(version, name, strict=strict), value, path)
 
     return rule
-
-
-def _held_by_extension(element: Element) -> Rule:
-    """How often an extension of the element's URL may be there, and where its Reference may point."""
-    url, key = element.extension_url, choice_key("value", element.type)
-    points_to = _points_to(element.refers) if element.refers else None
-
-    def rule(value: dict[str, Any], path: Path) -> Iterator[Issue]:
-        held = value.get(EXTENSION)
-        items = [(i, x) for i, x in enumerate(held) if _is_of(x, url)] if isinstance(held, list) else []
-        if element.required and not items:
-            yield Issue(f"is required: {{url: {url}, {key}: ...}}", (*path, EXTENSION), "required")
-        if not element.collection:
-            for index, _ in items[1:]:
-                yield Issue(f"one extension of {url} is allowed", (*path, EXTENSION, index), "structure")
-        for index, item in items:
-            if points_to is not None and isinstance(target := item.get(key), dict):
-                yield from points_to(target, (*path, EXTENSION, index, key))
-
-    return rule
-
-
-def _is_of(item: Any, url: str) -> bool:
-    return isinstance(item, dict) and item.get("url") == url
-
-
-_RELATIVE = re.compile(RELATIVE_REFERENCE)
-
-
-def _points_to(targets: tuple[str, ...]) -> Rule:
-    """A relative reference, or one that has only a type, points to one of the target types."""
-
-    def rule(value: dict[str, Any], path: Path) -> Iterator[Issue]:
-        key = "reference" if "reference" in value else "type"
-        target = value.get(key)
-        if not isinstance(target, str) or (key == "reference" and not _RELATIVE.fullmatch(target)):
-            return
-        if target.partition("/")[0] not in targets:
-            yield Issue(f"expected a reference to {' or '.join(targets)}", (*path, key), "value")
-
-    return rule
-
-
-def _check_id(value: Any) -> str:
-    return meaning_of(ID) if isinstance(value, str) and not _ID.match(value) else ""
-
-
-_ID = re.compile(ID.replace("$", r"\Z"))
-
-
-def _check_day(value: Any) -> str:
-    """The pattern lets in 31 days a month."""
-    if not isinstance(value, str) or not _FEWEST_DAYS < value[8:10] <= "31":
-        return ""
-    try:
-        days = monthrange(int(value[:4]), int(value[5:7]))[1]
-    except ValueError:
-        return ""
-    return f"{value[:7]} has {days} days" if int(value[8:10]) > days else ""
-
-
-_BASE64 = (ascii_letters + digits + "+/").encode()
-_WHITE_SPACE = b" \t\r\n"
-
-
-def _check_base64(value: Any) -> str:
-    if not isinstance(value, str):
-        return ""
-    text = value.encode().translate(None, _WHITE_SPACE)
-    rest = text.translate(None, _BASE64)
-    is_whole = len(text) % 4 == 0 and rest in (b"", b"=", b"==") and text.endswith(rest)
-    return "" if is_whole else "expected base64"
-
-
-def _check_integer(value: Any) -> str:
-    return "expected an integer without a decimal point or an exponent" if isinstance(value, float) else ""
-
-
-def _check_integer64(value: Any) -> str:
-    if not isinstance(value, str) or not _INTEGER64.fullmatch(value):
-        return ""
-    return "" if -MAX_INTEGER64 - 1 <= int(value) <= MAX_INTEGER64 else "must be from -2^63 to 2^63-1"
-
-
-_INTEGER64 = re.compile(r"[-+]?[0-9]{1,19}")
-
-
-CHECKS: dict[str, Check] = {
-    "base64Binary": _check_base64,
-    "date": _check_day,
-    "dateTime": _check_day,
-    "instant": _check_day,
-    "integer": _check_integer,
-    "integer64": _check_integer64,
-    "positiveInt": _check_integer,
-    "unsignedInt": _check_integer,
-}
-"""What there is to check in a primitive that its schema has let in."""
 
 
 def nulls(document: Document) -> Iterator[Issue]:

@@ -19,6 +19,7 @@ from harness.process import Published
 
 HOME = Path(__file__).parents[2]
 TYPES = (HOME / "docs" / "types.md").read_text("utf-8")
+FORMATS = (HOME / "docs" / "formats.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUIRE = f"""#!/bin/sh
 exec {sys.executable} -c 'from eventstore.server.cli import main; main()' "$@"
@@ -102,9 +103,10 @@ async def test_the_first_minute(server: Published, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["yaml", "json"])
-async def test_the_guide_to_types(client: Client, format: str) -> None:
-    told = steps(TYPES)
-    assert len(told) == TYPES.count("\n```yaml answer=")
+@pytest.mark.parametrize("page", [TYPES, FORMATS], ids=["types", "formats"])
+async def test_the_guide_to_types(client: Client, page: str, format: str) -> None:
+    told = steps(page)
+    assert len(told) == page.count("\n```yaml answer=")
     for step in told:
         await send(client, step, format)
 

@@ -31,7 +31,8 @@ class Definitions:
     def put(self, type: str, id: str, value: dict[str, Any] | None) -> None:
         """A definition written, or with None deleted. Raises what refuses it."""
         whole = None if value is None else {"resourceType": type, "id": id, **value}
-        if whole is not None and (issues := self.issues(whole)):
+        issues = self.issues(whole) if whole is not None else []
+        if any(issue.severity != "warning" for issue in issues):
             raise Invalid(issues)
         position = len(self.events) + 1
         registry = self.registry.apply(position, type, id, whole)
@@ -54,7 +55,7 @@ class Definitions:
         """Everything wrong with a resource."""
         compiled = self.registry.served(resource["resourceType"])
         assert compiled is not None
-        return compiled.check(document(resource))
+        return self.registry.check(compiled, document(resource))
 
     def wrong(self, type: str, body: dict[str, Any]) -> dict[tuple[str | int, ...], str]:
         """What is wrong with a body, by path."""

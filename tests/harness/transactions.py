@@ -34,7 +34,9 @@ async def _command(call: Call, entry: dict[str, Any]) -> Command:
     asked = entry["request"]
     type, _, id = asked["url"].partition("/")
     kind = await call.store.kind(type)
-    document, body = admit(kind, read(msgspec.json.encode(entry["resource"])), id, short_references=True)
+    registry = call.store.registry
+    sent = read(msgspec.json.encode(entry["resource"]))
+    document, body, _ = admit(registry, kind, sent, id, short_references=True)
     return Command(
         asked["method"],
         type,
@@ -42,6 +44,6 @@ async def _command(call: Call, entry: dict[str, Any]) -> Command:
         call.context(),
         document=document,
         body=body,
-        checked=kind.position,
+        checked=registry.position,
         precondition=precondition(asked.get("ifMatch"), asked.get("ifNoneMatch")),
     )

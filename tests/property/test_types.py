@@ -67,12 +67,16 @@ def defined(some: list[tuple[str, str, dict[str, Any] | None]]) -> Definitions:
     return definitions
 
 
+def test_the_whole_document_is_json_schema() -> None:
+    Draft202012Validator.check_schema(Registry.empty("5.0.0").schema_at([]))
+
+
 @settings(max_examples=60, deadline=None)
 @given(events, st.lists(bodies, min_size=1, max_size=4))
 def test_a_stock_validator_agrees_with_the_verdict(some: Any, tried: list[Any]) -> None:
     definitions = defined(some)
     published = definitions.registry.schema_at([])
-    Draft202012Validator.check_schema(published)
+    Draft202012Validator.check_schema(published["definitions"]["T"])
     stock = Draft202012Validator(published)
     for body in tried:
         resource = {**body, "resourceType": "T", "id": "x"}
@@ -110,8 +114,25 @@ def test_what_is_kept_of_a_body_is_kept_as_it_is(some: Any, body: Any) -> None:
 )
 def test_nothing_that_is_sent_as_a_definition_breaks_the_registry(value: Any) -> None:
     registry = Registry.empty("4.0.1")
-    for type in ("Entity", "Attribute"):
-        for fields in (value, {"type": "resource", "schema": value}, {"resource": value, "path": [value]}):
+    for type in ("Entity", "Attribute", "StructureDefinition", "FHIRSchema"):
+        about = {"url": "u", "name": "X", "type": "X", "kind": "logical", "derivation": "specialization"}
+        written = {**about, "status": "active", "abstract": False, "resourceType": type, "id": "X"}
+        for fields in (
+            value,
+            {"type": "resource", "schema": value},
+            {"resource": value, "path": [value]},
+            {**about, "elements": value},
+            {**about, "elements": {"x": value}},
+            {
+                **about,
+                "elements": {"x": {"type": "code", "slicing": value, "binding": value, "constraints": value}},
+            },
+            {**about, "elements": {"x": {"type": "code", "slicing": {"slices": value}}}},
+            {**about, "elements": {"x": {"type": "code", "slicing": {"slices": {"s": value}}}}},
+            {**about, "elements": {"x": {"elements": value, "fixed": value, "pattern": value}}},
+            {**written, "differential": {"element": [{"path": "X"}, {"path": "X.x", "type": value}]}},
+            {**written, "contained": value, "differential": {"element": [{"path": "X"}]}},
+        ):
             try:
                 registry.apply(1, type, "X", fields).prove(type, "X", fields)
             except QuireError:

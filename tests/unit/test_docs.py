@@ -133,11 +133,16 @@ def codes_of(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Call):
             keyword = {one.arg: one.value for one in node.keywords}.get("code")
             is_issue = isinstance(node.func, ast.Name) and node.func.id == "Issue"
+            is_told = isinstance(node.func, ast.Attribute) and node.func.attr == "tell"
+            if is_told and len(node.args) > 2 and isinstance(node.args[2], ast.Constant):
+                yield str(node.args[2].value)
             code = keyword or (node.args[2] if is_issue and len(node.args) > 2 else None)
             if isinstance(code, ast.Constant) and isinstance(code.value, str):
                 yield code.value
             elif is_issue and code is None:
                 yield "invalid"
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INVARIANT":
+            yield str(ast.literal_eval(node.value))
         elif isinstance(node, ast.ClassDef):
             for line in node.body:
                 if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "code":

@@ -265,7 +265,7 @@ class TestRefusedAttributes:
             ("Other", "Other is a resource type: to point to one, use refers"),
             ("Patient", "Patient is a resource type: to point to one, use refers"),
             ("Attribute", "Attribute is a resource type: to point to one, use refers"),
-            ("Address", "Address is a FHIR type that is not built in: define what you need of it"),
+            ("CanonicalResource", "CanonicalResource is no type that is known here"),
             ("coding", "coding is no type; there is Coding"),
             ("PART", "PART is no type; there is Part"),
             ("Base", "Base is abstract: no element can be just that"),

@@ -9,13 +9,13 @@ import pytest
 from harness.definitions import Definitions
 
 from eventstore.errors import Invalid
+from eventstore.types.compiled import MAX_DEFINITION_BYTES, MAX_ELEMENTS, MAX_PATTERNS
 from eventstore.types.fragment import (
     MAX_FRAGMENT_DEPTH_LEVELS,
     MAX_PATTERN_CHARACTERS,
     merge,
     refusal_of_pattern,
 )
-from eventstore.types.registry import MAX_DEFINITION_BYTES, MAX_ELEMENTS, MAX_PATTERNS
 
 
 def refusal(schema: Any) -> dict[tuple[str | int, ...], str]:

@@ -1,0 +1,67 @@
+"""`$validate`: what would be said of a resource if it were written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventstore.body import Document, read
+from eventstore.errors import Issue, Malformed
+from eventstore.server.call import Answer, Call, answer
+from eventstore.server.outcomes import outcome
+from eventstore.types.compiled import CompiledType
+from eventstore.types.registry import Registry
+
+
+async def validate(call: Call) -> Answer:
+    """`POST /T/$validate`: a resource, or Parameters with one. Always 200, with an OperationOutcome."""
+    call.only("POST")
+    call.unknown("profile", "mode")
+    kind = await call.store.kind(call.route.type)
+    document = await call.document()
+    profiles = [call.query["profile"]] if "profile" in call.query else []
+    if isinstance(document.value, dict) and document.value.get("resourceType") == "Parameters":
+        document, more = _unwrapped(document, kind)
+        profiles += more
+    if not isinstance(document.value, dict):
+        raise Malformed("a resource is an object")
+    if not call.strict:
+        document.value.setdefault("resourceType", kind.name)
+        kind.normalise(document.value)
+    issues = _checked(call.store.registry, kind, document, profiles)
+    is_valid = all(issue.severity == "warning" for issue in issues)
+    told = issues or [Issue("all ok", code="informational", severity="information")]
+    about = outcome(told, call.route.base, kind.name)
+    return answer(
+        {"resourceType": "OperationOutcome", "id": "allok" if is_valid else "validationfail", **about}
+    )
+
+
+def _unwrapped(document: Document, kind: CompiledType) -> tuple[Document, list[str]]:
+    """The resource in Parameters, and the profiles that are asked for."""
+    parameters = document.value.get("parameter")
+    some = [one for one in parameters if isinstance(one, dict)] if isinstance(parameters, list) else []
+    if kind.name == "Parameters" and not any(one.get("name") == "resource" for one in some):
+        return document, []
+    resource = next((one.get("resource") for one in some if one.get("name") == "resource"), None)
+    if resource is None:
+        raise Malformed("Parameters need a parameter `resource` with a resource", path=("parameter",))
+    profiles = [_url(one) for one in some if one.get("name") == "profile"]
+    return read(msgspec.json.encode(resource)), profiles
+
+
+def _url(parameter: dict[str, Any]) -> str:
+    found = next((value for key, value in parameter.items() if key.startswith("value")), "")
+    return str(found)
+
+
+def _checked(registry: Registry, kind: CompiledType, document: Document, profiles: list[str]) -> list[Issue]:
+    issues = registry.check(kind, document)
+    for url in profiles:
+        found = registry.profile(url)
+        if found is None:
+            issues = [*issues, Issue(f"the profile {url[:200]} is not known here", code="not-found")]
+        else:
+            issues = [*issues, *found.check(document, registry)]
+    return issues

@@ -1,0 +1,44 @@
+"""What is in value sets, as far as it is known without their resources: by syntax, or by the types that there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+from eventstore.types.builtin import core_resources, core_types
+from eventstore.types.datatypes import FHIR_VERSIONS
+from eventstore.types.table import VALUE_SET
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
+_MIME_TYPE = re.compile(
+    r"xml|json|ttl|[\w.+-]+/[\w.+*-]+(?:\s*;\s*[\w.+-]+=(?:[^\s;\"]+|\"[^\"]*\"))*", re.ASCII
+)
+
+_BY_SYNTAX: dict[str, re.Pattern[str]] = {
+    f"{VALUE_SET}mimetypes": _MIME_TYPE,
+    f"{VALUE_SET}languages": _LANGUAGE,
+    f"{VALUE_SET}all-languages": _LANGUAGE,
+}
+
+_OF_RESOURCES = frozenset(
+    VALUE_SET + name for name in ("resource-types", "version-independent-all-resource-types")
+)
+_OF_TYPES = frozenset(VALUE_SET + name for name in ("defined-types", "all-types", "fhir-types"))
+_ABSTRACT = frozenset(("Any", "Type"))
+
+
+def has_code(value_set: str, code: str, version: str, is_served: Callable[[str], bool]) -> bool | None:
+    """Whether a code is in a value set; None where that is not known. Live types are in those of types."""
+    if (syntax := _BY_SYNTAX.get(value_set)) is not None:
+        return syntax.fullmatch(code) is not None
+    if value_set not in _OF_RESOURCES | _OF_TYPES:
+        return None
+    return code in _names(value_set, version) or is_served(code)
+
+
+@cache
+def _names(value_set: str, version: str) -> frozenset[str]:
+    versions = FHIR_VERSIONS if value_set.startswith(f"{VALUE_SET}version-independent") else (version,)
+    names = frozenset[str]().union(*(core_resources(one) for one in versions))
+    return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names

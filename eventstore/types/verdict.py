@@ -1,0 +1,147 @@
+"""What is to be looked at once the plan was run: what a resource holds, and what other definitions say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from eventstore.body import Document
+from eventstore.errors import Issue, Path
+from eventstore.types.builtin import is_core_target
+from eventstore.types.definition import RESOURCE
+from eventstore.types.scope import Asked, Checked, Coded, Extended, Scope, Slot, Types
+
+CONTAINED = "contained"
+MODIFIER_EXTENSION = "modifierExtension"
+
+
+def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> None:
+    """Tell the scope what else is wrong."""
+    for one in scope.waiting:
+        match one:
+            case Slot():
+                _check_slot(one, scope, document, types)
+            case Asked():
+                _check_profiles(one, scope, types)
+            case Extended():
+                _check_extension(one.value, one.path, scope, kind, types)
+            case Coded():
+                _check_code(one, scope, types)
+    if kind.definition.kind == "resource":
+        _check_meta(scope, kind, types)
+
+
+def _check_slot(slot: Slot, scope: Scope, document: Document, types: Types) -> None:
+    name = slot.value.get("resourceType") if isinstance(slot.value, dict) else None
+    if not isinstance(name, str):
+        return
+    kind = types.served(name)
+    at = (*slot.path, "resourceType")
+    if kind is None:
+        is_known = is_core_target(name, types.fhir_version)
+        what = f"{name} is not defined here: not checked" if is_known else f"there is no type {name}"
+        scope.tell(what, at, "not-found", "warning" if is_known else "error")
+    elif slot.type != RESOURCE and not types.is_a(name, slot.type):
+        scope.tell(f"expected a {slot.type}", at)
+    else:
+        container = scope.container if CONTAINED in slot.path[-2:] else None
+        scope.take(kind.check(_inner(document, slot), types, container), slot.path)
+
+
+def _inner(document: Document, slot: Slot) -> Document:
+    """A resource in another, with what was noted of it."""
+    size = len(slot.path)
+    wide = tuple(path[size:] for path in document.wide_integers if path[:size] == slot.path)
+    return Document(slot.value, document.data, (), wide)
+
+
+def _check_profiles(asked: Asked, scope: Scope, types: Types) -> None:
+    """One of them holds; of one alone, everything that is wrong is told. With one unknown, nobody can say."""
+    known = [found for url in asked.profiles if (found := types.profile(url)) is not None]
+    if len(known) < len(asked.profiles):
+        unknown = next(url for url in asked.profiles if types.profile(url) is None)
+        scope.tell(f"{unknown} is not known here: not checked", asked.path, "not-found", "warning")
+        return
+    results = [one.check(Document(asked.value, b""), types, scope.container) for one in known]
+    if not any(_is_valid(one) for one in results):
+        if len(results) == 1:
+            scope.take(results[0], asked.path)
+        else:
+            scope.tell(f"fits none of {', '.join(asked.profiles)}", asked.path)
+
+
+def _is_valid(issues: list[Issue]) -> bool:
+    return all(one.severity == "warning" for one in issues)
+
+
+def _check_extension(value: Any, path: Path, scope: Scope, kind: Checked, types: Types) -> None:
+    """An extension with a definition is as that says; one that modifies has to have one, but in an open type."""
+    url = value.get("url")
+    if not isinstance(url, str):
+        return
+    found = types.profile(url)
+    if found is None:
+        if path[-2:-1] == (MODIFIER_EXTENSION,) and not kind.definition.open:
+            scope.tell(
+                f"{url} is not known here, and modifies what it stands in", (*path, "url"), "structure"
+            )
+        return
+    scope.take(found.check(Document(value, b""), types, scope.container), path)
+    contexts, at = found.definition.contexts, path[:-2]
+    if contexts and not kind.types_at(at) & set(contexts):
+        scope.tell(f"{url} is for {' or '.join(contexts)}", path, "structure")
+    if found.definition.most is not None and isinstance(path[-1], int) and path[-1] > 0:
+        before = _urls(scope.resource, path[:-1])[: path[-1]]
+        if before.count(url) >= found.definition.most:
+            scope.tell(f"at most {found.definition.most} of {url}", path, "structure")
+
+
+def _urls(value: Any, path: Path) -> list[Any]:
+    for step in path:
+        value = value[step]
+    return [one.get("url") if isinstance(one, dict) else None for one in value]
+
+
+def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
+    """One of the codes is in the value set."""
+    value_set, codes = coded.binding.value_set, list(_codes(coded.value, coded.path))
+    if not codes:
+        return
+    known = [types.has_code(value_set, system, code) for system, code, _ in codes]
+    if None in known:
+        message = f"the value set {value_set} is not known here: not checked"
+        scope.told = scope.told or set()
+        if value_set not in scope.told:
+            scope.told.add(value_set)
+            scope.tell(message, codes[0][2], "not-found", "warning")
+    elif not any(known):
+        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
+
+
+def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
+    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept."""
+    if isinstance(value, str):
+        yield None, value, path
+    elif isinstance(value, dict):
+        if isinstance(code := value.get("code"), str):
+            yield value.get("system"), code, (*path, "code")
+        codings = value.get("coding")
+        for index, one in enumerate(codings if isinstance(codings, list) else ()):
+            yield from _codes(one, (*path, "coding", index))
+
+
+def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:
+    """The profiles that a resource says it has."""
+    meta = scope.resource.get("meta") if isinstance(scope.resource, dict) else None
+    urls = meta.get("profile") if isinstance(meta, dict) else None
+    for index, url in enumerate(urls if isinstance(urls, list) else ()):
+        at = ("meta", "profile", index)
+        if not isinstance(url, str) or types.is_a(kind.name, url.partition("|")[0]):
+            continue
+        found = types.profile(url)
+        if found is None:
+            scope.tell(f"{url} is not known here: not checked", at, "not-found", "warning")
+        elif not types.is_a(found.name, kind.name):
+            scope.tell(f"{url} is no profile of {kind.name}", at)
+        else:
+            scope.take(found.check(Document(scope.resource, b""), types, scope.container), ())

@@ -1,0 +1,198 @@
+"""The data types written out in `eventstore/types/fhir.txt` against those that HL7 publishes (`make conformance`).
+
+    python tests/conformance/datatypes.py FOLDER_OF_THE_UNPACKED_PACKAGES
+
+Names, cardinalities, types, targets, required bindings and constraints of every complex type have to be the same.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from published import definitions
+
+from eventstore.types.checks import CHECKS
+from eventstore.types.datatypes import FHIR_VERSIONS, fhir, open_types
+from eventstore.types.definition import Element, TypeDefinition, choice_key
+from eventstore.types.differential import FHIRPATH
+from eventstore.types.jsonschema import compiled
+from eventstore.types.publish import STRICT, published_datatypes
+from eventstore.types.table import CANONICAL
+
+WITHOUT_CONSTRAINTS = ("ElementDefinition", "StructureDefinition")
+"""Their constraints are not written out: what they ask is asked by reading the definition."""
+
+KNOWN = {
+    ("4.3.0", "Element", "id"): "R4B says id; every other version, and the prose, say string",
+    ("4.0.1", "Resource", "id"): "R4 says string in the extension of the type; the prose says id",
+    ("4.3.0", "DomainResource", "dom-r4b"): "a warning about types that are trial use",
+}
+"""Where we differ, and why."""
+
+
+ALL, R4S, R5 = FHIR_VERSIONS, ("4.0.1", "4.3.0"), ("5.0.0",)
+
+WRONG_PATTERNS: list[tuple[tuple[str, ...], str, Any, str]] = [
+    (ALL, "date", "2021-02-30", "takes days that the month does not have"),
+    (ALL, "dateTime", "2021-02-30", "takes days that the month does not have"),
+    (ALL, "instant", "2021-02-30T00:00:00Z", "takes days that the month does not have"),
+    (R5, "dateTime", "2020-01-01Z", "takes a zone without a time"),
+    (R5, "dateTime", "2020-01-01T00:00:00", "takes a time without a zone"),
+    (R5, "decimal", 1e30, "refuses every exponent: a brace too many"),
+    (ALL, "integer", 2**31, "takes more than 32 bits"),
+    (ALL, "positiveInt", 2**31, "takes more than 32 bits"),
+    (ALL, "unsignedInt", 2**31, "takes more than 32 bits"),
+    (R5, "integer64", str(2**63), "takes more than 64 bits"),
+    (ALL, "uri", "", "takes an empty text"),
+    (ALL, "url", "", "takes an empty text"),
+    (ALL, "canonical", "", "takes an empty text"),
+    (ALL, "string", " ", "takes a blank text"),
+    (ALL, "markdown", " ", "takes a blank text"),
+    (R4S, "code", "a\tb", "takes any white space inside, where the prose says single spaces"),
+    (R4S, "base64Binary", "AA=A", "takes = anywhere"),
+]
+"""Places where the published pattern says one thing of a value, and the prose, which holds here, another."""
+
+
+def pattern_faults(folder: Path, version: str) -> Iterator[str]:
+    """Entries of the list that are not so."""
+    published = definitions(folder, version)
+    for versions, name, value, why in WRONG_PATTERNS:
+        if version not in versions:
+            continue
+        pattern = _pattern(published[name])
+        shown = value if isinstance(value, str) else repr(value)
+        theirs = re.fullmatch(pattern, shown) is not None
+        check = CHECKS.get(name)
+        mine = _engine(name, version).is_valid(value) and not (check and check(value))
+        if mine == theirs:
+            yield f"{name} {shown!r}: {why}? Both say {mine}"
+
+
+def _pattern(definition: dict[str, Any]) -> str:
+    for element in definition.get("snapshot", definition["differential"])["element"]:
+        for type in element.get("type", ()) if element["path"].endswith(".value") else ():
+            for one in type.get("extension", ()):
+                if one["url"].endswith("/regex"):
+                    return str(one["valueString"])
+    raise LookupError(definition["id"])
+
+
+def _engine(name: str, version: str) -> Any:
+    return compiled(published_datatypes(version, strict=True)[STRICT + name])
+
+
+def written(elements: tuple[Element, ...], above: str = "") -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Each element of ours: its path and what it says."""
+    for one in elements:
+        if one.name == "resourceType":
+            continue
+        path = f"{above}{one.name}"
+        occurs = (int(one.required), "*" if one.collection else "1")
+        simple = one.type == "Quantity" and any(child.excluded for child in one.children)
+        yield path, (occurs, "SimpleQuantity" if simple else one.type, tuple(sorted(one.refers)))
+        if not simple:
+            yield from written(one.children, f"{path}.")
+
+
+def theirs(definition: dict[str, Any], version: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Each element that is published, a choice as its options."""
+    name = definition["type"]
+    for one in definition["differential"]["element"]:
+        path = one["path"].removeprefix(f"{name}.")
+        if path == name:
+            continue
+        occurs = (one["min"], "1" if one["max"] == "1" else "*")
+        types = one.get("type", [])
+        for type in types:
+            code, targets = _type(type)
+            key = path
+            if path.endswith("[x]"):
+                key = path.removesuffix("[x]")
+                above, _, last = key.rpartition(".")
+                key = f"{above}.{choice_key(last, type['code'])}" if above else choice_key(last, type["code"])
+            yield key, (occurs, code, targets)
+
+
+def _type(type: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    code = type["code"]
+    if code.startswith(FHIRPATH):
+        code = next((one.get("valueUrl") or one["valueUri"] for one in type.get("extension", ())), "string")
+    if type.get("profile") == [f"{CANONICAL}SimpleQuantity"]:
+        code = "SimpleQuantity"
+    targets = sorted(url.removeprefix(CANONICAL) for url in type.get("targetProfile", ()))
+    return code, tuple(targets) if code == "Reference" and targets != ["Resource"] else ()
+
+
+def constraints(definition: dict[str, Any]) -> set[str]:
+    return {
+        one["key"]
+        for element in definition["differential"]["element"]
+        for one in element.get("constraint", ())
+        if one.get("source", "").rpartition("/")[2] in (definition["id"], "")
+    }
+
+
+def ours(one: TypeDefinition) -> set[str]:
+    inner = list(one.elements)
+    found = {rule.key for rule in one.constraints}
+    while inner:
+        element = inner.pop()
+        found |= {rule.key for rule in element.constraints}
+        inner.extend(element.children)
+    return found
+
+
+def differences(folder: Path, version: str) -> Iterator[tuple[str, str, str]]:
+    published = definitions(folder, version)
+    library = fhir(version)
+    expected = {
+        id: one
+        for id, one in published.items()
+        if one["kind"] == "complex-type" and one.get("derivation") != "constraint" and one["type"] == id
+    }
+    for id in ("Resource", "DomainResource", "StructureDefinition"):
+        expected[id] = published[id]
+    for id in expected.keys() - library.keys():
+        yield id, "", "it is not written out"
+    for id, one in sorted(expected.items()):
+        if id not in library:
+            continue
+        mine, other = dict(written(library[id].elements)), dict(theirs(one, version))
+        if id == "StructureDefinition":
+            mine.pop("resourceType", None)
+        for path in sorted(mine.keys() | other.keys()):
+            if mine.get(path) != other.get(path):
+                yield id, path, f"{mine.get(path)} here, {other.get(path)} published"
+        if id not in WITHOUT_CONSTRAINTS:
+            for key in ours(library[id]) ^ constraints(one):
+                yield id, key, "a constraint that is not in both"
+    extension = published["Extension"]["differential"]["element"]
+    value = next(one for one in extension if one["path"] == "Extension.value[x]")
+    if {type["code"] for type in value["type"]} != set(open_types(version)):
+        yield "Extension", "value[x]", "other types"
+
+
+def main(folder: Path) -> int:
+    faults = 0
+    for version in FHIR_VERSIONS:
+        found = list(differences(folder, version))
+        new = [one for one in found if (version, *one[:2]) not in KNOWN]
+        print(
+            f"FHIR {version}: {len(fhir(version))} types, {len(found) - len(new)} known differences, {len(new)} others"
+        )
+        for id, path, what in new:
+            print(f"  {id}.{path}: {what}")
+        wrong = list(pattern_faults(folder, version))
+        for one in wrong:
+            print(f"  a pattern that is not wrong: {one}")
+        faults += len(new) + len(wrong)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
