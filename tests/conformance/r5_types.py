@@ -41,6 +41,7 @@ FAULTS = {
     "expected a reference: Type/id": "a reference that is neither relative, a URL nor a fragment",
     "is not known here, and modifies what it stands in": "a modifier extension that is not defined in the package",
     "is required": "a required element is missing",
+    "(scs-1)": "a code system with concepts in concepts, and no hierarchyMeaning",
 }
 """What is refused, and why it is the file's fault."""
 
@@ -74,7 +75,7 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
         except QuireError as error:
             refused.append(f"{value['id']}: {error}")
     seconds, mib = time.perf_counter() - began, memory_mib() - before
-    unchecked = sum(len(one.definition.unchecked) for one in registry.types.values())
+    unchecked = sum(len(one.unchecked) for one in registry.types.values())
     print(
         f"{len(ready)} definitions compiled in {seconds:.1f} s and {mib} MiB: {len(registry.names())} types "
         f"are served, {len(refused)} definitions refused, {unchecked} things said in them are not checked"
