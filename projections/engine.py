@@ -134,14 +134,16 @@ class Engine:
         return [await self._standing(one, parked, now) for one in self.followers.values()]
 
     async def _standing(self, one: Follower, parked: Mapping[str, int], now: str) -> Standing:
+        standing = Standing(
+            one.name, one.state, one.position, 0, 0.0, parked.get(one.name, 0), one.halted_at, one.reason,
+            self._leases[one.name].owner,
+        )  # fmt: skip
         position = one.position
-        if one.state == "elsewhere":
+        if standing.state == "elsewhere":
             position = max(0, await self._log.checkpoint(one.name) or 0)
         events, seconds = await lag(self._log, position, now)
-        return Standing(
-            one.name, one.state, position, events, round(seconds, 3), parked.get(one.name, 0),
-            one.halted_at, one.reason, self._leases[one.name].owner,
-        )  # fmt: skip
+        told = {"position": position, "lag_events": events, "lag_seconds": round(seconds, 3)}
+        return msgspec.structs.replace(standing, **told)
 
     async def _complete(self, projection: Projection) -> None:
         """Bring an inline projection to the tip; by this node nothing is appended meanwhile."""

@@ -176,17 +176,18 @@ class CompiledType:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)
 
+    def check_shape(self, value: Any) -> None:
+        """Raise Invalid unless the schema lets the value in: what else holds for it was checked when it was written."""
+        if not self._engine.is_valid(value):
+            raise Invalid([found.issue for found in findings(self._engine, value)])
+
     def types_at(self, path: Path) -> frozenset[str]:
         """What stands at a path is called so: by the path itself, and by the types that it has.
 
         `Patient.contact.name` is also a HumanName and an Element.
         """
-        names = [one.name for one in self.bases]
-        layers, steps = (
-            layers_of(self.definition, self._library),
-            [step for step in path if isinstance(step, str)],
-        )
-        for step in steps:
+        names, layers = [one.name for one in self.bases], layers_of(self.definition, self._library)
+        for step in (step for step in path if isinstance(step, str)):
             site = next((one for one in sites(layers) if one.name == step.removeprefix("_")), None)
             if site is None:
                 return frozenset()

@@ -101,15 +101,15 @@ class Planner:
         if definition.name in self._nodes:
             return self._nodes[definition.name]
         node = self._nodes[definition.name] = Node({}, [], definition.name == REFERENCE)
-        name = [one.name for one in bases(definition, self._library) if one.kind != "profile"][:1]
-        at = name[0] if name else definition.name
+        layers = list(bases(definition, self._library))
+        at = next((one.name for one in layers if one.kind != "profile"), definition.name)
         self._fill(node, layers_of(definition, self._library), at)
         if definition.kind == "resource":
             node.steps["id"] = Step(check_id)
         if self._strict and definition.name == EXTENSION_TYPE:
             node.rules.append(rules.extended)
         if self._strict:
-            for one in bases(definition, self._library):
+            for one in layers:
                 if definition.kind != "profile" or one.kind == "profile":
                     node.rules.extend(_constrained(one.constraints, at))
         return node

@@ -104,9 +104,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
 
         Raises Invalid or Conflict when it cannot be, which events in the log never do.
         """
-        issues = self.check(self.types[type], Document(value, b"")) if value is not None else []
-        if any(issue.severity != "warning" for issue in issues):
-            raise Invalid(issues)
+        if value is not None:
+            self.types[type].check_shape(value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         registry = msgspec.structs.replace(self, formats=formats)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from harness import checkers
-from harness.places import Copy
+from harness.places import Copy, change
 
 from eventstore.audit import verify
 from eventstore.body import read
 from eventstore.command import Command
 from eventstore.epoch import begin_epoch
-from eventstore.errors import Diverged, Invalid, Malformed
+from eventstore.errors import Diverged, Invalid, Malformed, Unavailable
 from eventstore.feed import Cursor
 from eventstore.log.base import Hole
 from eventstore.server.app import open_store
@@ -69,3 +69,14 @@ async def test_a_restored_log_goes_on_beyond_what_was_seen(settings: Settings, t
         assert report.faults.listed == []
         page = await store.feed.page(await store.feed.begin(shared))
         assert [event.position for event in page.events] == [7, 8]
+
+
+async def test_a_log_that_went_back_under_a_running_server_takes_no_writes(settings: Settings) -> None:
+    async with open_store(settings) as store:
+        await store.submit(Command("PUT", "Entity", "Thing", b"{}", read(OPEN)))
+        await put(store, "a", "b", "c")
+        await change(settings.place, "DELETE FROM quire_event WHERE position > 2")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="ends at 2, .* seen it at 4.*quire epoch"):
+                await put(store, "d")
+        assert (await store.log.tip()).position == 2

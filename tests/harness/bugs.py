@@ -13,9 +13,11 @@ from eventstore.batch import Batch
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Previous
 from eventstore.delivery import fence, message
+from eventstore.log import postgres_run, postgres_session, postgres_tables
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
 from eventstore.log.base import Snapshot
+from eventstore.log.postgres import PostgresLog
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Rows
 from eventstore.writer import Writer
@@ -36,6 +38,13 @@ def read_before_lock() -> None:
         previous = {(row[0], row[1]): Previous(*row[2:]) for row in found}
         return msgspec.structs.replace(snapshot, previous=previous)
 
+    take_beside = PostgresLog.take
+
+    async def early_beside(self: PostgresLog, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
+        found = await self._read(lambda connection: postgres_run.snapshot(connection, keys, count))
+        previous = postgres_run.read_snapshot(found, self.genesis).previous
+        return msgspec.structs.replace(await take_beside(self, keys, count), previous=previous)
+
     async def pipelined(self: Writer) -> None:
         running: set[asyncio.Task[None]] = set()
         while self._queue or not self._closing:
@@ -49,6 +58,7 @@ def read_before_lock() -> None:
         await asyncio.gather(*running)
 
     _patch(SQLiteLog, take=early)
+    _patch(PostgresLog, take=early_beside)
     _patch(Writer, _run=pipelined)
 
 
@@ -61,7 +71,13 @@ def checkpoint_before_write() -> None:
         watched: Any = _Parted(connection)
         return advance(watched, *args, **kwargs)
 
+    advance_beside = postgres_tables.advance
+
+    async def parted_beside(connection: Any, *args: Any, **kwargs: Any) -> bool:
+        return await advance_beside(_PartedSession(connection), *args, **kwargs)
+
     _patch(tables, advance=parted)
+    _patch(postgres_tables, advance=parted_beside)
 
 
 class _Parted:
@@ -78,6 +94,22 @@ class _Parted:
         if sql.startswith("UPDATE quire_checkpoint"):
             self._connection.execute("COMMIT")
             self._connection.execute("BEGIN IMMEDIATE")
+        return found
+
+
+class _PartedSession:
+    """The same for a session of PostgreSQL."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, sql: str, *args: Any) -> Any:
+        found = await self._connection.execute(sql, *args)
+        if sql.startswith("UPDATE quire_checkpoint"):
+            await self._connection.execute("COMMIT; BEGIN")
         return found
 
 
@@ -139,7 +171,14 @@ def commit_not_synced() -> None:
         if not query_only:
             connection.execute("PRAGMA synchronous = OFF")
 
+    prepare_session = postgres_session.prepare
+
+    async def hasty_session(connection: Any) -> None:
+        await prepare_session(connection)
+        await connection.execute("SET synchronous_commit = off")
+
     _patch(run, prepare=hasty)
+    _patch(postgres_session, prepare=hasty_session)
 
 
 def _patch(owner: Any, **functions: Callable[..., Any]) -> None:

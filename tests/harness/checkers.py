@@ -288,9 +288,11 @@ def _fresh(history: History, seen: Seen) -> None:
 
 
 @guarantee("Resumable")
-def resumable(history: History, followed: Followed) -> None:
+def resumable(history: History, followed: Followed, holes: Sequence[Hole] = ()) -> None:
     """From where it began a client got every event that it wanted, once, in order, however often it came back."""
     assert not followed.problems, f"{followed.name}: {followed.problems[:3]}"
+    forks = {hole.after for hole in holes}
+    assert forks.issuperset(followed.forks), f"{followed.name} was sent back to {followed.forks}, not {forks}"
     wanted = [
         event
         for event in history.events
@@ -330,18 +332,34 @@ def _same(frame: Frame, event: Event) -> bool:
 
 
 @guarantee("Fenced")
-def fenced(history: History, stream: Sequence[Delivered], delivered: Sequence[Delivered] = ()) -> None:
-    """The stream is the log: its sequence is the position, its hashes are the log's; and so it was delivered."""
+def fenced(
+    history: History,
+    stream: Sequence[Delivered],
+    delivered: Sequence[Delivered] = (),
+    holes: Sequence[Hole] = (),
+) -> None:
+    """The stream is the log: its sequence is the position, its hashes are the log's; and so it was delivered.
+
+    In a hole it has what it had before the restore, or placeholders.
+    """
     sequences = [message.sequence for message in stream]
     assert sequences == list(range(1, history.tip + 1)), (
         f"the stream has {len(sequences)} messages up to {max(sequences, default=0)}, the log is at {history.tip}"
     )
     for message in (*stream, *delivered):
+        if any(hole.after < message.sequence <= hole.until for hole in holes):
+            continue
         event = history.at.get(message.sequence)
         assert event is not None, f"the message {message.sequence} is of no event"
         assert message.position == str(message.sequence), f"{message.position} stands at {message.sequence}"
         assert message.hash == event.hash.hex(), f"the message {message.sequence} has another hash"
-        assert message.data == (event.data or b""), f"the message {message.sequence} has another body"
+        assert message.subject == model.subject(event), f"{message.sequence} is at {message.subject}"
+        assert message.digest == "" or message.digest == model.digest(event), (
+            f"the message {message.sequence} stands for another body"
+        )
+        assert message.data == (b"" if message.digest else event.data or b""), (
+            f"the message {message.sequence} has another body"
+        )
     for before, after in pairwise(delivered):
         assert after.sequence == before.sequence + 1, (
             f"{after.sequence} was delivered after {before.sequence}"

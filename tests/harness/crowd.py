@@ -20,6 +20,12 @@ _FRAME = re.compile(rb"id: (\d+)\.([0-9a-f]{8})\nevent: (\w+)\ndata: [^\n]*?\"ti
 _CURSOR = re.compile(rb"id: (\S+)\n")
 
 
+def deafen(ear: socket.socket) -> None:
+    """From now on the kernel drops whatever comes to a socket: the other side gets neither an answer nor an end."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0: take nothing
+    ear.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+
+
 class Listener:
     """One client. `status` is 0 until the answer's head was read."""
 
@@ -92,10 +98,7 @@ class Listener:
     def vanish(self) -> None:
         """From now on the kernel drops whatever comes: the other side gets neither an answer nor an end."""
         assert self._socket is not None
-        program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0: take nothing
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program))
-        )
+        deafen(self._socket)
 
     def close(self) -> None:
         if self._socket is not None:

@@ -1,12 +1,14 @@
-"""Named places in a running server where it can be killed, held up, or told that the disk is full.
+"""Named places in a running server where it can be killed, stopped, cut off, held up, or told that the disk is full.
 
 `QUIRE_FAILPOINTS` says where and how: `insert=kill@37,commit=sleep:20` kills the process when `insert` is reached for
-the 37th time, and sleeps 20 ms at every `commit`. `@n` is the nth time only, `@n%` every nth; without it every time.
-The product knows nothing of this: `install` wraps its functions.
+the 37th time, and sleeps 20 ms at every `commit`. `stop` is SIGSTOP; `vanish` lets the session with PostgreSQL hear
+nothing any more, as if the other end had lost its power. `@n` is the nth time only, `@n%` every nth; without it every time.
+The product knows nothing of this: `install` wraps its functions, those of SQLite and those of PostgreSQL.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -17,23 +19,27 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple
 
+import asyncpg
 from aiohttp import web_protocol
 
 from eventstore import writer
 from eventstore.delivery import sender
 from eventstore.delivery.connection import Connection
+from eventstore.log import postgres_run, postgres_schema, postgres_tables
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
+from eventstore.log.postgres import PostgresLog
 from eventstore.log.sqlite import SQLiteLog
+from harness.crowd import deafen
 
 POINTS = {
-    "start": "the data directory is locked, the log is not open",
+    "start": "the log is not open; the data directory is locked, where the log is in it",
     "migrate": "the schema is made, a new log has no identity yet",
     "build": "a projection's tables are partly made from the log",
     "switch": "a projection's tables are made anew, and beside those that stand",
     "switched": "they have taken their place, and what they replaced is still there",
     "take": "a batch is formed, the log is not taken",
-    "begin": "a batch is decided, and its transaction begun",
+    "begin": "the transaction of a batch is begun",
     "insert": "the events are inserted, the rows of projections are not",
     "commit": "everything is written, COMMIT is not run",
     "committed": "COMMIT is done, nobody is answered",
@@ -42,12 +48,26 @@ POINTS = {
     "published": "messages are sent to the broker, and not acknowledged",
     "acknowledged": "the broker's acknowledgement is taken",
     "advancing": "of an async projection, between its checkpoint and its rows",
-    "checkpoint": "before the write-ahead log is moved into the file",
-    "checkpointed": "after it was",
+    "checkpoint": "SQLite: before the write-ahead log is moved into the file",
+    "checkpointed": "SQLite: after it was",
 }
 """Each failpoint, and what is so when it is reached."""
 
-_SPEC = re.compile(r"(\w+)=(kill|sleep|full|error)(?::(\d+))?(?:@(\d+)(%?))?")
+_SPEC = re.compile(r"(\w+)=(kill|stop|vanish|sleep|full|error)(?::(\d+))?(?:@(\d+)(%?))?")
+
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+Failures = Mapping[str, Exception]
+
+SQLITE: Failures = {
+    "full": sqlite3.OperationalError("database or disk is full"),
+    "error": sqlite3.OperationalError("disk I/O error"),
+}
+POSTGRES: Failures = {
+    "full": asyncpg.DiskFullError("no space left on device"),
+    "error": asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+}
+"""What each backend raises; what of it the storage has done, is another matter."""
 
 
 class Failpoint(NamedTuple):
@@ -62,14 +82,11 @@ class Failpoint(NamedTuple):
     def due(self, count: int) -> bool:
         return self.nth == 0 or (count % self.nth == 0 if self.again else count == self.nth)
 
-    def act(self) -> None:
-        time.sleep(self.milliseconds / 1000)
-        if self.action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif self.action == "full":
-            raise sqlite3.OperationalError("database or disk is full")
-        elif self.action == "error":
-            raise sqlite3.OperationalError("disk I/O error")
+    def act(self, failures: Failures) -> None:
+        if self.action in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[self.action])
+        elif self.action in failures:
+            raise failures[self.action]
 
 
 class Failpoints:
@@ -80,13 +97,26 @@ class Failpoints:
         self._reached: Counter[str] = Counter()
 
     def hit(self, name: str) -> None:
-        """The place is reached."""
+        """The place is reached on a thread, which stands still there."""
+        if (found := self._due(name)) is not None:
+            time.sleep(found.milliseconds / 1000)
+            found.act(SQLITE)
+
+    async def reached(self, name: str, session: Any = None) -> None:
+        """The place is reached on the event loop, which goes on with other things."""
+        if (found := self._due(name)) is not None:
+            await asyncio.sleep(found.milliseconds / 1000)
+            if found.action == "vanish":
+                deafen(session._transport.get_extra_info("socket"))
+            found.act(POSTGRES)
+
+    def _due(self, name: str) -> Failpoint | None:
         assert name in POINTS, name
         found = self._armed.get(name)
-        if found is not None:
-            self._reached[name] += 1
-            if found.due(self._reached[name]):
-                found.act()
+        if found is None:
+            return None
+        self._reached[name] += 1
+        return found if found.due(self._reached[name]) else None
 
 
 def parse(text: str) -> dict[str, Failpoint]:
@@ -133,6 +163,15 @@ class Watched:
 
 def install(points: Failpoints) -> None:
     """Wrap the functions of the product that the places are in."""
+    _install_sqlite(points)
+    _install_postgres(points)
+    _around(points, writer._Waiting, "accept", after="answering")
+    _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
+    _around(points, Connection, "write", after="published")
+    _around(points, sender.Window, "_answered", after="acknowledged")
+
+
+def _install_sqlite(points: Failpoints) -> None:
     _watch(points, run, "migrate", {"PRAGMA application_id =": ("migrate", "")})
     appending = {
         "BEGIN": ("", "begin"),
@@ -146,10 +185,46 @@ def install(points: Failpoints) -> None:
     _around_async(points, SQLiteLog, "take", before="take")
     _around_async(points, SQLiteLog, "advance", after="build", only=_builds)
     _around_async(points, SQLiteLog, "switch", before="switch", after="switched")
-    _around(points, writer._Waiting, "accept", after="answering")
-    _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
-    _around(points, Connection, "write", after="published")
-    _around(points, sender.Window, "_answered", after="acknowledged")
+
+
+def _install_postgres(points: Failpoints) -> None:
+    _around_async(points, PostgresLog, "_start", before="start")
+    _in_statements(points, postgres_schema, "migrate", {"INSERT INTO quire_log": "migrate"})
+    _around_async(points, PostgresLog, "take", before="take")
+    _around_async(points, postgres_run, "snapshot", after="begin")
+    _around_async(points, postgres_run, "insert", after="insert")
+    _around_async(points, postgres_run, "commit", before="commit", after="committed")
+    _around_async(points, PostgresLog, "advance", after="build", only=_builds)
+    _around_async(points, PostgresLog, "switch", before="switch", after="switched")
+    _in_statements(points, postgres_tables, "advance", {"WITH ": "advancing", "INSERT ": "advancing"})
+
+
+class Session:
+    """A session of PostgreSQL that reaches failpoints before statements that begin so."""
+
+    def __init__(self, connection: Any, points: Failpoints, statements: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._points = points
+        self._statements = statements
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, sql: str, *args: Any) -> Any:
+        for begins, name in self._statements.items():
+            if sql.lstrip().startswith(begins):
+                await self._points.reached(name)
+        return await self._connection.execute(sql, *args)
+
+
+def _in_statements(points: Failpoints, owner: Any, name: str, statements: Mapping[str, str]) -> None:
+    function = getattr(owner, name)
+
+    @wraps(function)
+    async def watched(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        return await function(Session(connection, points, statements), *args, **kwargs)
+
+    setattr(owner, name, watched)
 
 
 def _builds(_log: object, name: str, *_: object) -> bool:
@@ -198,10 +273,10 @@ def _around_async(
     @wraps(function)
     async def around(*args: Any, **kwargs: Any) -> Any:
         if before and only(*args):
-            points.hit(before)
+            await points.reached(before, *args[:1])
         found = await function(*args, **kwargs)
         if after and only(*args):
-            points.hit(after)
+            await points.reached(after, *args[:1])
         return found
 
     setattr(owner, name, around)

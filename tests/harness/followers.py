@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import aiohttp
 import nats.errors
@@ -16,19 +19,24 @@ from harness.sse import frames
 from harness.stream import connected
 
 LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.001
 LEAVE_CHANCE = 0.002
 """Of leaving after a frame, to come back with its cursor."""
 SILENCE_SECONDS = 2.0
 """After so long without a message the consumer of the stream looks whether it is still there."""
+_FORK = re.compile(r"go on with since=(\d+)")
 
 
 class FeedFollower:
-    """One client of server-sent events. It comes back with Last-Event-ID, sometimes with `since`."""
+    """One client of server-sent events. It comes back with Last-Event-ID, sometimes with `since`, to any node."""
 
-    def __init__(self, url: str, random: Random, followed: Followed) -> None:
+    def __init__(self, urls: Sequence[str], random: Random, followed: Followed) -> None:
         self.followed = followed
-        self._url = url
+        self._urls = urls
         self._random = random
+        self.pause_seconds = LOOK_SECONDS
+        self.restored = False
+        """Whether the log may be behind what it was told."""
         self._cursor = ""
         self._task: asyncio.Task[None] | None = None
 
@@ -43,14 +51,13 @@ class FeedFollower:
                 self._task.result()
 
     async def _run(self) -> None:
-        path = "/".join(
-            part for part in (self._url, self.followed.type, self.followed.id, "_changes") if part
-        )
+        parts = (self.followed.type, self.followed.id, "_changes")
+        path = "".join(f"/{part}" for part in parts if part)
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             while True:
                 with suppress(aiohttp.ClientError, ConnectionError):
-                    await self._connect(session, path)
-                await asyncio.sleep(LOOK_SECONDS)
+                    await self._connect(session, self._random.choice(self._urls) + path)
+                await asyncio.sleep(self.pause_seconds)
 
     async def _connect(self, session: aiohttp.ClientSession, path: str) -> None:
         headers = {"Accept": "text/event-stream"}
@@ -64,6 +71,12 @@ class FeedFollower:
         async with session.get(path, headers=headers) as response:
             if response.status in (404, 503):  # the type is not there yet; the server stops
                 return
+            if response.status == 410 and (fork := _FORK.search(await response.text())):
+                self.followed.goes_back(int(fork[1]))
+                self._cursor = fork[1]
+                return
+            if response.status == 400 and self.restored:
+                return  # the log is behind its cursor, and nobody has begun an epoch yet
             if response.status != 200:
                 self.followed.problems.append(f"{path}: {response.status} {await response.text()}")
                 return
@@ -74,6 +87,24 @@ class FeedFollower:
                     self.followed.frames.append(_frame(frame.id, frame.event, frame.data))
                 if self._random.random() < LEAVE_CHANCE:
                     return
+
+
+class Poller(FeedFollower):
+    """One that asks for page after page, without a pause worth the name."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.pause_seconds = POLL_SECONDS
+
+    async def _connect(self, session: aiohttp.ClientSession, path: str) -> None:
+        async with session.get(f"{path}?since={self._cursor or 0}&_count=1000") as response:
+            if response.status != 200:
+                return
+            page = await response.json()
+        self._cursor = page["cursor"]
+        for event in page["events"]:
+            tag, action = event["hash"][:8], event["type"].rpartition(".")[2]
+            self.followed.frames.append(_frame(f"{event['position']}.{tag}", action, event))
 
 
 def _frame(cursor: str, action: str, event: dict[str, object]) -> Frame:
@@ -131,7 +162,8 @@ class StreamFollower:
                     message = await subscription.next_msg(timeout=SILENCE_SECONDS)
                     self._delivered.append(delivered(message))
                     continue
-                if (await js.stream_info("QUIRE")).state.last_seq > self.position:
+                name = await js.find_stream_name_by_subject("quire.>")
+                if (await js.stream_info(name)).state.last_seq > self.position:
                     return
 
 
@@ -144,4 +176,5 @@ def delivered(message: Msg) -> Delivered:
         headers.get("Quire-Hash", ""),
         message.subject,
         message.data,
+        headers.get("Quire-Body-Digest", ""),
     )

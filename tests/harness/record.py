@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
+
+from eventstore.log.base import Hole
 
 Outcome = Literal["accepted", "refused", "unknown", "unsent"]
 
@@ -102,6 +106,14 @@ class Followed(msgspec.Struct):
     problems: list[str] = []
     """Answers that it should not have had."""
 
+    forks: list[int] = []
+    """Where it was told to go on from, as what it had got after that is no more."""
+
+    def goes_back(self, fork: int) -> None:
+        """What came after the fork is of a history that is no more."""
+        self.forks.append(fork)
+        self.frames = [frame for frame in self.frames if frame.position <= fork]
+
     def reached(self) -> int:
         """The last position that it got."""
         return self.frames[-1].position if self.frames else self.after
@@ -115,6 +127,8 @@ class Delivered(msgspec.Struct, frozen=True):
     hash: str
     subject: str
     data: bytes
+    digest: str = ""
+    """Of the body, when that is left out."""
 
 
 def known_statuses(writes: Sequence[Write]) -> set[int]:
@@ -127,6 +141,10 @@ def known_statuses(writes: Sequence[Write]) -> set[int]:
     if any(write.type == "Metered" for write in writes):
         known.add(422)
     return known
+
+
+def _undone(attempt: Attempt) -> Attempt:
+    return replace(attempt, outcome="unknown", told=())
 
 
 class Record:
@@ -143,16 +161,49 @@ class Record:
         self.known = 0
         self.accepted_count = 0
         self.longest_pause_seconds = 0.0
+        self._pause_seconds = 0.0
         self._acknowledged_at = 0.0
 
     def accepted(self, told: Iterable[Told]) -> None:
         """Note that a write was acknowledged now."""
         now = time.monotonic()
         if self._acknowledged_at:
-            self.longest_pause_seconds = max(self.longest_pause_seconds, now - self._acknowledged_at)
+            self._paused(now - self._acknowledged_at)
         self._acknowledged_at = now
         self.accepted_count += 1
         self.known = max(self.known, *(one.position or 0 for one in told))
+
+    def _paused(self, seconds: float) -> None:
+        self.longest_pause_seconds = max(self.longest_pause_seconds, seconds)
+        self._pause_seconds = max(self._pause_seconds, seconds)
+
+    def pause_seconds(self) -> float:
+        """The longest time without an acknowledgement since this was asked last."""
+        found, self._pause_seconds = self._pause_seconds, 0.0
+        return found
+
+    def without(self, holes: Sequence[Hole]) -> Record:
+        """What still has to hold after a restore: nothing that was told of positions in the holes."""
+        if not holes:
+            return self
+
+        def lost(position: int | None) -> bool:
+            return position is not None and any(hole.after < position <= hole.until for hole in holes)
+
+        left = copy(self)
+        left.attempts = [
+            _undone(one) if any(lost(told.position) for told in one.told) else one for one in self.attempts
+        ]
+        for attempt in left.attempts:
+            if lost(attempt.current):
+                attempt.current = None
+        left.seen = [one for one in self.seen if not lost(one.version)]
+        left.listed = [
+            replace(one, known=min(one.known, one.position)) if lost(one.known) else one
+            for one in self.listed
+            if not lost(one.position) and not any(map(lost, one.versions.values()))
+        ]
+        return left
 
     def outcomes(self, outcome: Outcome) -> int:
         return sum(one.outcome == outcome for one in self.attempts)

@@ -22,6 +22,9 @@ UNDER_LOAD = {
     "advancing": (3, 20), "checkpoint": (1, 2), "checkpointed": (1, 2),
 }  # fmt: skip
 """The failpoints that the load reaches, and between which times it is killed there."""
+OF_SQLITE = ("checkpoint", "checkpointed")
+OF_ONE_NODE = ("advancing", "published", "acknowledged")
+"""Where one node at a time comes by."""
 ON_THE_WRITERS_THREAD = ("begin", "insert", "commit", "committed")
 PAUSE_MILLISECONDS = 20
 """Before the process is killed on the writer's thread: what the event loop would send too early is sent."""
@@ -33,6 +36,20 @@ def armed(run: Run, point: str) -> str:
     return f"{point}=kill{pause}@{run.random.randint(*UNDER_LOAD[point])}"
 
 
+def under_load(run: Run) -> list[str]:
+    """The failpoints that the load reaches in this run, in any order."""
+    points = [point for point in UNDER_LOAD if not (run.place.db and point in OF_SQLITE)]
+    return run.random.sample(points, len(points))
+
+
+async def another(run: Run) -> None:
+    """The node that is down comes back, and another goes down, where there are several."""
+    if len(run.nodes) > 1:
+        await run.start()
+        run.turn()
+        await run.kill()
+
+
 async def killed_at_failpoints(run: Run, kills: int) -> None:
     """First while the log is made, then under load at every failpoint in turn, and now and then while starting."""
     await run.dies("migrate=kill@1")
@@ -40,20 +57,26 @@ async def killed_at_failpoints(run: Run, kills: int) -> None:
     await run.load()
     await run.acknowledge(20)
     await run.kill()
-    points = cycle(run.random.sample(list(UNDER_LOAD), len(UNDER_LOAD)))
+    points = cycle(under_load(run))
     while run.kills < kills:
+        await another(run)
         if run.kills % 16 == 8:
             await run.dies("start=kill@1")
-        elif run.kills % 16 == 15:
+        elif run.kills % 16 == 15 and len(run.nodes) == 1:
             anew = {"projections.current.Current.version": run.kills}
             point = run.random.choice(
                 (f"build=kill@{run.random.randint(1, 4)}", "switch=kill@1", "switched=kill@1")
             )
             await run.dies(point, anew)
         else:
-            await run.dies(armed(run, next(points)))
+            await dies_at(run, next(points))
     await run.start()
     await run.acknowledge(100)
+
+
+async def dies_at(run: Run, point: str) -> None:
+    """The node that is down starts, and is killed at a failpoint."""
+    await run.dies(armed(run, point), alone=point in OF_ONE_NODE)
 
 
 async def broker_killed(run: Run, kills: int) -> None:
@@ -194,7 +217,7 @@ async def anything(run: Run, seconds: float) -> None:
 
 async def _failpoint(run: Run) -> None:
     await run.kill()
-    await run.dies(armed(run, run.random.choice(list(UNDER_LOAD))))
+    await dies_at(run, under_load(run)[0])
     await run.start()
 
 

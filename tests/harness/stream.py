@@ -11,6 +11,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
 from eventstore.delivery.connect import connecting
 from eventstore.delivery.nats import Publisher, Status
@@ -113,12 +114,20 @@ async def _quiet(_error: Exception) -> None:
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
-    """A client; nobody in particular unless told."""
-    client = await nats.connect(url, **{"error_cb": _quiet, **options})
+    """A client; nobody in particular unless told. Of a cluster any server."""
+    client = await nats.connect(url.split(","), **{"error_cb": _quiet, **options})
     try:
         yield client
     finally:
         await client.close()
+
+
+@asynccontextmanager
+async def stream_of(url: str, seconds: float = 5) -> AsyncIterator[tuple[JetStreamContext, str]]:
+    """JetStream, and the name of the stream that takes in our subjects. Raises nats-py's errors when there is none."""
+    async with connected(url, allow_reconnect=False, connect_timeout=1) as client:
+        js = client.jetstream(timeout=seconds)
+        yield js, await js.find_stream_name_by_subject("quire.>")
 
 
 async def stored(url: str, subject: str = "quire.>", **options: Any) -> list[Msg]:

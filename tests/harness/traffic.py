@@ -21,13 +21,16 @@ ANSWER_SECONDS = 10.0
 PAUSE_SECONDS = 0.02
 """Before a server that is away is asked again."""
 METERED = "metered-n"
+MOVE_CHANCE = 0.1
+"""Of asking another node than the last time."""
 
 
 class Shared:
     """What all clients know."""
 
-    def __init__(self, port: int, record: Record) -> None:
-        self.port = port
+    def __init__(self, record: Record) -> None:
+        self.ports: list[int] = []
+        """Of the nodes that run."""
         self.record = record
         self.operations = itertools.count(1)
         self.claims = itertools.count()
@@ -38,12 +41,24 @@ class Shared:
         self.pause_seconds = 0.0
         """Of each client, between two things that it does."""
 
+    def came(self, port: int) -> None:
+        """A node runs."""
+        self.ports.append(port)
+        self.up.set()
+
+    def went(self, port: int) -> None:
+        """A node runs no more."""
+        if port in self.ports:
+            self.ports.remove(port)
+        if not self.ports:
+            self.up.clear()
+
 
 class Traffic:
     """So many clients, each with a generator of its own that is drawn from the seed."""
 
-    def __init__(self, seed: int, port: int, record: Record, clients: int = 16) -> None:
-        self.shared = Shared(port, record)
+    def __init__(self, seed: int, record: Record, clients: int = 16) -> None:
+        self.shared = Shared(record)
         self._seed = seed
         self._clients = [Client(self.shared, Random(f"{seed}/{n}"), n) for n in range(clients)]
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,16 +117,18 @@ class Traffic:
 
 
 class Client:
-    """One connection, one thing at a time."""
+    """One connection, one thing at a time; now and then at another node."""
 
     def __init__(self, shared: Shared, random: Random, number: int) -> None:
         self._shared = shared
         self._record = shared.record
         self._random = random
         self._number = number
-        self._wire = Wire(shared.port)
+        self._wire = Wire(0)
         self._notes: dict[str, int] = {}
         """Those of its own that are there, with their versions."""
+        self._late: set[str] = set()
+        """Written more than once for want of an answer: the first may still come, and is never to find them deleted."""
         self._does: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (20, self._increment), (12, self._create), (6, self._post), (10, self._claim), (10, self._transfer),
             (8, self._merge), (6, self._replace), (8, self._delete), (6, self._meter), (2, self._bound),
@@ -130,6 +147,13 @@ class Client:
     async def close(self) -> None:
         await self._wire.close()
 
+    async def _at_a_node(self, *, another: bool = False) -> None:
+        """Be connected to a node that runs, as far as is known."""
+        await self._shared.up.wait()
+        ports = self._shared.ports
+        if ports and (another or self._wire.port not in ports or self._random.random() < MOVE_CHANCE):
+            self._wire.move(self._random.choice(ports))
+
     # Writing, with retries.
 
     async def write(self, *writes: Write, again: bool = True) -> Attempt:
@@ -138,11 +162,12 @@ class Client:
         for number in itertools.count(1):
             attempt = Attempt(operation, f"{operation}.{number}", writes)
             self._record.attempts.append(attempt)
+            await self._at_a_node(another=number > 1)
             await self._attempt(attempt)
             if attempt.outcome != "unsent" and (attempt.outcome != "unknown" or not again):
                 return attempt
+            self._late.update(write.id for write in writes)
             await asyncio.sleep(PAUSE_SECONDS)
-            await self._shared.up.wait()
         raise AssertionError
 
     async def _attempt(self, attempt: Attempt) -> None:
@@ -174,7 +199,7 @@ class Client:
 
     # Reading.
 
-    async def _get(self, type: str, id: str, *, wait: bool = False) -> Seen | None:
+    async def read(self, type: str, id: str, *, wait: bool = False) -> Seen | None:
         known = self._record.known
         headers = {"X-Min-Position": str(known)} if wait else {}
         answer = await self._ask(f"/{type}/{id}", headers)
@@ -204,6 +229,7 @@ class Client:
         self._record.listed.append(Listed(known, type, position, answer.json["total"], versions, bodies))
 
     async def _ask(self, path: str, headers: dict[str, str]) -> Answer | None:
+        await self._at_a_node()
         try:
             return await self._wire.ask("GET", path, None, headers, self._shared.answer_seconds)
         except Unanswered:
@@ -215,7 +241,7 @@ class Client:
     async def _increment(self) -> None:
         """A hot counter, read and written back if nobody was faster."""
         id = f"c{self._random.randrange(COUNTERS)}"
-        seen = await self._get("Counter", id)
+        seen = await self.read("Counter", id)
         if seen is None:
             return
         if seen.body is None:
@@ -226,9 +252,9 @@ class Client:
     async def _create(self) -> None:
         id = f"n{self._number}-{next(self._shared.operations)}"
         attempt = await self.write(Write("PUT", "Note", id, self._note(), absent=True))
-        if attempt.outcome == "accepted":
+        if attempt.outcome == "accepted" and id not in self._late:
             self._notes[id] = attempt.told[0].position or 0
-            await self._get("Note", id, wait=self._random.random() < 0.3)
+            await self.read("Note", id, wait=self._random.random() < 0.3)
 
     async def _post(self) -> None:
         await self.write(Write("POST", "Note", "", self._note()), again=False)
@@ -247,7 +273,7 @@ class Client:
     async def _transfer(self) -> None:
         """From one purse to another, with a record of it: three resources, all or none."""
         one, other = self._random.sample(range(PURSES), 2)
-        giver, taker = await self._get("Purse", f"p{one}"), await self._get("Purse", f"p{other}")
+        giver, taker = await self.read("Purse", f"p{one}"), await self.read("Purse", f"p{other}")
         if giver is None or taker is None or giver.body is None or taker.body is None:
             return
         amount = self._random.randrange(1, 10)
@@ -264,7 +290,7 @@ class Client:
 
     async def _replace(self) -> None:
         """A JSON Patch that tests before it replaces."""
-        seen = await self._get("Doc", "shared")
+        seen = await self.read("Doc", "shared")
         if seen is not None and seen.body is not None:
             rev = seen.body["rev"]
             patch = [
@@ -278,15 +304,16 @@ class Client:
         if self._notes and self._random.random() < 0.9:
             id, version = self._notes.popitem()
             await self.write(Write("DELETE", "Note", id, match=version))
-            await self._get("Note", id)
+            await self.read("Note", id)
         else:
             await self.write(Write("DELETE", "Counter", f"c{self._random.randrange(COUNTERS)}"), again=False)
 
     async def _revive(self) -> None:
         """What was deleted comes back; what was claimed may not be claimed again."""
-        await self.write(Write("PUT", "Note", f"n{self._number}-again", self._note(), absent=True))
-        seen = await self._get("Note", f"n{self._number}-again")
-        if seen is not None and seen.version is not None:
+        id = f"n{self._number}-again{len(self._late)}"
+        await self.write(Write("PUT", "Note", id, self._note(), absent=True))
+        seen = await self.read("Note", id)
+        if seen is not None and seen.version is not None and id not in self._late:
             await self.write(Write("DELETE", "Note", seen.id, match=seen.version))
 
     async def _meter(self) -> None:

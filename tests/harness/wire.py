@@ -41,7 +41,7 @@ class Wire:
     """A connection to a server on this machine, opened when it is needed."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -73,9 +73,15 @@ class Wire:
         if self._writer is None or self._reader is None or self._writer.is_closing() or self._reader.at_eof():
             self.cut()
             self._reader, self._writer = await asyncio.open_connection(
-                "127.0.0.1", self._port, limit=HEAD_BYTES_MAX
+                "127.0.0.1", self.port, limit=HEAD_BYTES_MAX
             )
         return self._reader, self._writer
+
+    def move(self, port: int) -> None:
+        """Go on at another server of this machine."""
+        if port != self.port:
+            self.cut()
+            self.port = port
 
     def cut(self) -> None:
         """Break the connection off, whatever is under way on it."""
