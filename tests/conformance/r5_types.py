@@ -41,6 +41,7 @@ FAULTS = {
     "expected a reference: Type/id": "a reference that is neither relative, a URL nor a fragment",
     "is not known here, and modifies what it stands in": "a modifier extension that is not defined in the package",
     "is required": "a required element is missing",
+    "(que-2)": "a linkId twice: in the questionnaires that are generated from definitions (qgen)",
     "(scs-1)": "a code system with concepts in concepts, and no hierarchyMeaning",
 }
 """What is refused, and why it is the file's fault."""
@@ -105,7 +106,7 @@ def examples(folder: Path, registry: Registry) -> tuple[list[Any], list[str]]:
         if not found:
             good.append(document)
             continue
-        refused += 1
+        refused += not _is_generated(name)
         rules = {next((rule for rule in FAULTS if rule in one.message), "") or one.message for one in found}
         by_rule.update(rules)
         wrong.extend(f"{name}: {rule}" for rule in rules - FAULTS.keys())
@@ -115,6 +116,11 @@ def examples(folder: Path, registry: Registry) -> tuple[list[Any], list[str]]:
     if refused > total * REFUSED_MAX:
         wrong.append(f"more than {REFUSED_MAX:.0%} refused")
     return good, wrong
+
+
+def _is_generated(name: str) -> bool:
+    """Whether a file is one of the 161 questionnaires that have a linkId twice: they are told, and not counted."""
+    return name.startswith("Questionnaire-qgen-")
 
 
 class Spoiler:
