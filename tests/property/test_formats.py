@@ -31,7 +31,9 @@ good: dict[str, st.SearchStrategy[Any]] = {
     "mode": st.sampled_from(["day", "night"]),
     "beds": st.lists(st.integers(1, 9), min_size=1, max_size=3),
     "desk": st.fixed_dictionaries({"phone": words}, optional={"open": st.just("2020-02-29")}),
-    "loadQuantity": st.fixed_dictionaries({"value": st.integers() | st.floats(0, 9), "unit": words}),
+    "loadQuantity": st.fixed_dictionaries(
+        {"value": st.integers(-9, 9) | st.sampled_from([0.25, 1e30]), "unit": words}
+    ),
     "loadString": words,
     "head": st.fixed_dictionaries({"reference": st.just("Practitioner/1")}),
     "rooms": st.lists(st.fixed_dictionaries({"name": words}), min_size=1, max_size=3),
