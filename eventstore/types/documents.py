@@ -61,7 +61,7 @@ class Specs(msgspec.Struct, frozen=True):
             spec = specs[id] = self.read(id, value, names)
             if spec.definition is not None:
                 names.check_case(spec.definition.name)
-                for name in {spec.definition.name, spec.definition.url}:
+                for name in dict.fromkeys((spec.definition.name, spec.definition.url)):
                     self._check_free(name, id)
                     ids[name] = id
                     touched = touched | {name}

@@ -109,7 +109,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         registry = msgspec.structs.replace(self, formats=formats)
-        for name in touched:
+        for name in sorted(touched, key=lambda one: ("/" in one, one)):
             registry._check_alone(name, format)
             if self.kind_of(name) == "type" != registry.kind_of(name):
                 registry._check_unused(name)

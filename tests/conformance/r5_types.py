@@ -28,6 +28,7 @@ from eventstore.types.registry import Registry
 
 VERSION = "5.0.0"
 SECONDS_MAX = 10
+"""Of CPU time: the machine may be busy with others."""
 MIB_MAX = 400
 REFUSED_MAX = 0.02
 FOUND_MIN = 0.99
@@ -63,7 +64,7 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
     """The types of R5, and what was refused."""
     registry, refused, proven = Registry.empty(VERSION), [], []
     ready = definitions(folder, VERSION).values()
-    began, before = time.perf_counter(), memory_mib()
+    began, before = time.process_time(), memory_mib()
     for position, value in enumerate(ready, 1):
         try:
             registry = registry.apply(position, "StructureDefinition", value["id"], value)
@@ -75,10 +76,10 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
             registry.prove("StructureDefinition", value["id"], value)
         except QuireError as error:
             refused.append(f"{value['id']}: {error}")
-    seconds, mib = time.perf_counter() - began, memory_mib() - before
+    seconds, mib = time.process_time() - began, memory_mib() - before
     unchecked = sum(len(one.unchecked) for one in registry.types.values())
     print(
-        f"{len(ready)} definitions compiled in {seconds:.1f} s and {mib} MiB: {len(registry.names())} types "
+        f"{len(ready)} definitions compiled in {seconds:.1f} s of CPU and {mib} MiB: {len(registry.names())} types "
         f"are served, {len(refused)} definitions refused, {unchecked} things said in them are not checked"
     )
     if seconds > SECONDS_MAX or mib > MIB_MAX:
