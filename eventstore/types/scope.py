@@ -11,6 +11,7 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types.definition import Binding, Constraint, TypeDefinition
+from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.jsonschema import findings
 
 Rule = Callable[[Any, Path, "Scope"], None]
@@ -77,6 +78,10 @@ class Types(Protocol):
 
     @property
     def fhir_version(self) -> str: ...
+
+    @property
+    def environment(self) -> Environment:
+        """What expressions may ask of the types."""
 
     def served(self, name: str) -> Checked | None:
         """The resource type of that name."""

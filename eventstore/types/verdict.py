@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
+from eventstore.types import expressions
 from eventstore.types.builtin import is_core_target
 from eventstore.types.definition import RESOURCE
-from eventstore.types.scope import Asked, Checked, Coded, Extended, Scope, Slot, Types
+from eventstore.types.scope import Asked, Checked, Coded, Extended, Ruled, Scope, Slot, Types
+from eventstore.types.valuesets import codes_of
 
 CONTAINED = "contained"
 MODIFIER_EXTENSION = "modifierExtension"
 
 
-def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> None:
-    """Tell the scope what else is wrong."""
+def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sound: bool) -> None:
+    """Tell the scope what else is wrong. Constraints are for a resource that is `sound` in its shape."""
     for one in scope.waiting:
         match one:
             case Slot():
@@ -27,6 +28,8 @@ def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> Non
                 _check_extension(one.value, one.path, scope, kind, types)
             case Coded():
                 _check_code(one, scope, types)
+            case Ruled() if sound:
+                expressions.check(one, scope, types.environment)
     if kind.definition.kind == "resource":
         _check_meta(scope, kind, types)
 
@@ -104,7 +107,7 @@ def _urls(value: Any, path: Path) -> list[Any]:
 
 def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     """One of the codes is in the value set."""
-    value_set, codes = coded.binding.value_set, list(_codes(coded.value, coded.path))
+    value_set, codes = coded.binding.value_set, list(codes_of(coded.value, coded.path))
     if not codes:
         return
     known = [types.has_code(value_set, system, code) for system, code, _ in codes]
@@ -116,18 +119,6 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
             scope.tell(message, codes[0][2], "not-found", "warning")
     elif not any(known):
         scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
-
-
-def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept."""
-    if isinstance(value, str):
-        yield None, value, path
-    elif isinstance(value, dict):
-        if isinstance(code := value.get("code"), str):
-            yield value.get("system"), code, (*path, "code")
-        codings = value.get("coding")
-        for index, one in enumerate(codings if isinstance(codings, list) else ()):
-            yield from _codes(one, (*path, "coding", index))
 
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:
