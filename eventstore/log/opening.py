@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -11,6 +12,7 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.log.base import EventLog, Identity
 
 SCHEMES = ("postgresql", "postgres")
+_HOST = re.compile(r"(\[[^]]*\]|[^]:[]*)(:[0-9]+)?")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -29,13 +31,34 @@ class Place(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raises Invalid for what is no URL of a PostgreSQL database."""
-        if self.db and urlsplit(self.db).scheme not in SCHEMES:
+        if not self.db:
+            return
+        parts = _parts(self.db)
+        if parts is None:
+            raise Invalid(
+                "--db: write @ : / ? # [ ] in the user and password of the URL as %40 %3A %2F %3F %23 %5B %5D"
+            )
+        if parts.scheme not in SCHEMES:
             raise Invalid(f"--db {shown(self.db)!r}: a URL such as postgresql://user@host/database")
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            if not _HOST.fullmatch(host):
+                raise Invalid(f"--db {shown(self.db)!r}: {host!r} is neither a host nor host:port")
+
+
+def _parts(url: str) -> SplitResult | None:
+    """The parts of a URL; None where a character that should be escaped has moved a password into another part."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return None if "@" in f"{parts.path}{parts.query}{parts.fragment}" else parts
 
 
 def shown(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
+    """The URL without its password; nothing of one in which it cannot be told where that is."""
+    parts = _parts(url)
+    if parts is None:
+        return "a URL that cannot be read"
     query = "&".join(one for one in parts.query.split("&") if not one.startswith("password="))
     user, at, host = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query).geturl()

@@ -262,7 +262,7 @@ def tail(
     help=teach(
         "Begin a new epoch on a log that was restored from an older copy: it goes on after the highest position that "
         "anyone has seen, so that no position is used twice. The stream is asked for it; --seen is for what a client "
-        "or a saved tip knows besides. The server must be stopped.",
+        "or a saved tip knows besides. All servers of the log must be stopped.",
         "epoch",
         "epoch --seen 120455 --nats off",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventstore.errors import Unavailable
 from eventstore.follower import Lag, lag
 from eventstore.membership import Membership
 from eventstore.server.call import Answer, Call, answer
@@ -28,24 +29,35 @@ class Health:
     async def ready(self, call: Call) -> Answer:
         """`GET /ready`: 503 when writes are refused, with the reason. What follows behind and halted refuses none."""
         call.only("GET", "HEAD")
-        pressure = await self._store.log.pressure()
-        problem = pressure.problem or self._store.trouble
         told: dict[str, Any] = {
-            "status": "fail" if problem else "pass",
+            "status": "pass",
             "position": self._store.position,
-            "walBytes": pressure.wal_bytes,
             "node": self._members.id,
             "nodes": self._members.roll.nodes,
         }
+        try:
+            told |= await self._standings()
+            problem = told.pop("problem") or self._store.trouble
+        except Unavailable as away:
+            problem = str(away)
         if problem:
-            told["output"] = problem
-        told["projections"] = await self._engine.standings(now())
-        told["rebuilds"] = self._engine.building
+            told |= {"status": "fail", "output": problem}
+        return answer(told, 503 if problem else 200, fhir=False)
+
+    async def _standings(self) -> dict[str, Any]:
+        """How the storage and who follows the log stand. Raises Unavailable when the storage cannot be reached."""
+        pressure = await self._store.log.pressure()
+        told: dict[str, Any] = {
+            "problem": pressure.problem,
+            "walBytes": pressure.wal_bytes,
+            "projections": await self._engine.standings(now()),
+            "rebuilds": self._engine.building,
+        }
         if self._stream is not None:
             status = await self._stream.status()
             behind = await lag(self._store.log, status.position, now())
             told["publisher"] = _publisher(status, behind)
-        return answer(told, 503 if problem else 200, fhir=False)
+        return told
 
 
 def _publisher(status: Status, behind: Lag) -> dict[str, Any]:

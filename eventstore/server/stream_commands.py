@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import nats.errors
 
 from eventstore.delivery import stream
 from eventstore.delivery.connection import Connection
 from eventstore.delivery.jetstream import StreamSettings
-from eventstore.errors import Invalid
+from eventstore.errors import Invalid, Unavailable
 from eventstore.log.lock import holder
 from eventstore.log.opening import Place
 from eventstore.server.commands import bar, reading, show
@@ -66,10 +67,15 @@ def _wanted(settings: NatsSettings) -> StreamSettings:
 
 @asynccontextmanager
 async def _client(settings: NatsSettings, data: Path) -> AsyncIterator[Connection]:
+    """A connection to the broker. Raises Unavailable when it cannot be had, or JetStream does not answer on it."""
     async with reaching(settings, data) as connect:
         client = await connect()
         try:
             yield client
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unavailable(
+                "JetStream does not answer: it is off, or its servers choose a leader; try again"
+            ) from error
         finally:
             await client.end()
 

@@ -259,6 +259,17 @@ def test_urls() -> None:
         Place(Path(), "mysql://me:secret@host/x").check()
     assert shown("postgresql://me:secret@host/x") == "postgresql://me@host/x"
     assert shown("postgresql://host/x?password=secret&user=me") == "postgresql://host/x?user=me"
+    Place(Path(), "postgresql://me:se%2Fcret@one:5432,[::1]:5433,three/x?target_session_attrs=any").check()
+    with pytest.raises(Invalid, match="'host:http' is neither"):
+        Place(Path(), "postgresql://me:secret@host:http/x").check()
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se?cret", "se#cret", "se[cret"])
+def test_a_password_that_is_not_escaped_is_never_shown(password: str) -> None:
+    place = Place(Path(), f"postgresql://me:{password}@host/x")
+    with pytest.raises(Invalid, match="%2F") as refused:
+        place.check()
+    assert "cret" not in f"{refused.value} {place}"
 
 
 async def test_schema_faults_are_found(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from harness import checkers
 from harness.client import Client
 from harness.colours import Colours
 from harness.command import quire
+from harness.database import database
 from harness.process import PAINTING, Server, free_port
 from harness.sse import frames
 from harness.stream import sequence, stored, until
@@ -222,3 +223,19 @@ async def test_another_node_publishes_when_its_owner_is_gone(
             quire, "stream", "check", "--json", "--db", place.db, "--nats", broker
         )
         assert (report.json["difference"], report.json["lagEvents"]) == (None, 0)
+
+
+async def test_ready_says_that_the_database_is_away(tmp_path: Path) -> None:
+    async with database() as postgres, Node(Place(tmp_path, postgres.url), "one").running() as one:
+        await one.client.define("Thing")
+        await postgres.kill()
+        away = await one.client.get("/ready")
+        assert (away.status, away.json["status"]) == (503, "fail")
+        assert "PostgreSQL" in away.json["output"]
+        assert away.json["node"]
+        await postgres.start()
+
+        async def is_back() -> bool:
+            return (await one.client.get("/ready")).status == 200
+
+        await until(is_back)

@@ -216,6 +216,19 @@ async def test_a_broker_of_yours_with_tls_and_a_password(tmp_path: Path, secured
         assert (report["messages"], report["difference"]) == (6, None)
 
 
+def test_a_broker_without_jetstream_is_told_in_a_line(tmp_path: Path) -> None:
+    port, at, file = free_port(), ("--data", tmp_path / "data"), tmp_path / "one.ndjson"
+    file.write_text('{"resourceType":"Entity","id":"Thing","type":"resource"}')
+    assert quire("import", *at, file).code == 0
+    command = [NATS_SERVER, "-a", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("Server is ready" in line for line in process.stderr)
+        told = quire("stream", "check", *at, "--nats", f"nats://127.0.0.1:{port}")
+        process.terminate()
+    assert (told.code, "JetStream does not answer" in told.error) == (3, True)
+
+
 async def test_a_wrong_password_is_told_and_holds_nothing_up(
     tmp_path: Path, secured: tuple[str, Path]
 ) -> None:
