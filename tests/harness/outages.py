@@ -86,6 +86,7 @@ async def old_sessions(run: Run, site: Site) -> None:
         await run.acknowledge(2000)
         await run.traffic.stop()
         await run.rest()
+        await reading.execute("ROLLBACK")
         await writing.execute("ROLLBACK; DROP TABLE foreign_table")
 
 
