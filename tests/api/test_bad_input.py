@@ -181,7 +181,6 @@ async def test_a_type_name_that_cannot_be(client: Client, name: str) -> None:
         "fhir",
         "Health",
         "ready",
-        "StructureDefinition",
     ],
 )
 async def test_a_reserved_type_name(client: Client, name: str) -> None:

@@ -149,7 +149,7 @@ async def test_feeds_and_waits_go_on_over_any_node(place: Place) -> None:
             assert page["events"]
         waiting = asyncio.create_task(one.client.get(f"/_changes?since={page['cursor']}&wait=20"))
         written = (await two.client.put("/Thing/b", {})).version
-        assert [event["sequence"] for event in (await waiting).json["events"]] == [str(written)]
+        assert [event["position"] for event in (await waiting).json["events"]] == [written]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])

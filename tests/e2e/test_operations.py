@@ -171,7 +171,7 @@ class Database:
             home, QUIRE_DB=self.url, RESTORED_DB=self.url.replace("/postgres?", "/restored?")
         )
         for program in ("initdb", "pg_ctl", "pg_dump", "createdb", "pg_restore", "pg_basebackup"):
-            self.reader.program(program, AS_POSTGRES.replace("PROGRAM", postgres._program(program)))
+            self.reader.program(program, AS_POSTGRES.replace("PROGRAM", postgres.program(program)))
 
     async def make(self) -> None:
         archive = self.home / "archive"

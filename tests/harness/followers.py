@@ -20,6 +20,8 @@ from harness.stream import connected
 
 LOOK_SECONDS = 0.02
 POLL_SECONDS = 0.001
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+"""Of one line; aiohttp takes half a mebibyte when nothing is said."""
 LEAVE_CHANCE = 0.002
 """Of leaving after a frame, to come back with its cursor."""
 SILENCE_SECONDS = 2.0
@@ -53,7 +55,8 @@ class FeedFollower:
     async def _run(self) -> None:
         parts = (self.followed.type, self.followed.id, "_changes")
         path = "".join(f"/{part}" for part in parts if part)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(timeout=timeout, read_bufsize=FRAME_BYTES_MAX) as session:
             while True:
                 with suppress(aiohttp.ClientError, ConnectionError):
                     await self._connect(session, self._random.choice(self._urls) + path)

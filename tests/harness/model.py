@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonpatch
 
-from eventstore.event import Event
+from eventstore.event import EPOCH_TYPE, Event
 from harness.record import Write
 
 Key = tuple[str, str]
@@ -34,7 +34,8 @@ class History:
             versions = self.versions[event.type, event.id]
             self.before[event.position] = self.at[versions[-1]] if versions else None
             versions.append(event.position)
-            self.of_request[request_of(event)].append(event)
+            if event.type != EPOCH_TYPE:  # which is of a command, and of nobody's request
+                self.of_request[request_of(event)].append(event)
 
     def after(self, key: Key, position: int) -> int | None:
         """The next version of a resource."""

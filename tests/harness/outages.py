@@ -86,6 +86,7 @@ async def old_sessions(run: Run, site: Site) -> None:
         await run.acknowledge(2000)
         await run.traffic.stop()
         await run.rest()
+        await reading.execute("ROLLBACK")
         await writing.execute("ROLLBACK; DROP TABLE foreign_table")
 
 
@@ -238,7 +239,9 @@ async def middle_lost(run: Run, site: Site) -> None:
     await run.delivered(200)
     async with stream_of(site.cluster.url) as (js, name):
         await js.delete_msg(name, 150)
-    await _leader_killed(run, site)
+    server = await site.cluster.kill_leader()
+    run.kills += 1
+    await server.start()
     await run.eventually(lambda: publisher_is(run, "halted"), "the publisher halts")
     before = run.acknowledged
     await run.command("stream", "rebuild")

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from eventstore.delivery.connect import connecting
+from eventstore.delivery.connection import Connection
 from eventstore.delivery.nats import Publisher, Status
 from eventstore.event import Context, Event, Header, Tip, encode_context, seal
 from eventstore.log.base import EventLog
@@ -114,12 +114,13 @@ async def _quiet(_error: Exception) -> None:
 
 @asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
-    """A client; nobody in particular unless told. Of a cluster any server."""
-    client = await nats.connect(url.split(","), **{"error_cb": _quiet, **options})
+    """A client; nobody in particular unless told. Of a cluster any server. What fails to connect is closed as well."""
+    client = Connection()
     try:
+        await client.connect(url.split(","), **{"error_cb": _quiet, **options})
         yield client
     finally:
-        await client.close()
+        await client.end()
 
 
 @asynccontextmanager
