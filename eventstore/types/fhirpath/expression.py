@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from eventstore.errors import Invalid, NotSupported
-from eventstore.types.fhirpath.compiler import run_of, truth_of, why_not_run
+from eventstore.types.fhirpath.checked import why_not_run
+from eventstore.types.fhirpath.compiler import run_of, truth_of
 from eventstore.types.fhirpath.scope import Environment, Items, Scope
 from eventstore.types.fhirpath.syntax import parse
 from eventstore.types.fhirpath.values import Node

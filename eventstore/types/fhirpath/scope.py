@@ -107,6 +107,9 @@ class Scope:
 Run = Callable[[Items, Scope], Items]
 """A part of an expression: what it finds in its focus."""
 
+Function = Callable[..., Items]
+"""A function of FHIRPath: of the scope, the input, and the arguments as Items or as Run."""
+
 
 def only(items: Items) -> Any:
     """The one item, or None. Raises Invalid when there are more."""

@@ -9,7 +9,9 @@ from typing import NoReturn
 import msgspec
 
 from eventstore.errors import Invalid
-from eventstore.types.fhirpath.values import Quantity, System, moment
+from eventstore.types.fhirpath.moments import moment
+from eventstore.types.fhirpath.quantities import Quantity
+from eventstore.types.fhirpath.values import System
 
 MAX_EXPRESSION_CHARACTERS = 10_000
 MAX_DEPTH_LEVELS = 100
