@@ -1,8 +1,13 @@
-"""FHIRPath's grammar (https://hl7.org/fhirpath/N1, and the later additions that R5 uses): text to a tree."""
+"""FHIRPath's grammar (https://hl7.org/fhirpath/N1, and the later additions that R5 uses): text to a tree.
+
+A text in double quotes is taken for a String too. The specification knows single quotes only, but HL7 itself publishes
+constraints with double ones (eld-11 of R5), and so do others: to refuse these would refuse their whole definitions.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import NoReturn
 
@@ -15,7 +20,7 @@ from eventstore.types.fhirpath.values import System
 
 MAX_EXPRESSION_CHARACTERS = 10_000
 MAX_DEPTH_LEVELS = 100
-"""Of an expression's tree: brackets, steps of a path and operators in a row each make a level."""
+"""Of an expression's tree: brackets, steps of a path, and operators in a row but for those that may be regrouped."""
 
 
 class Literal(msgspec.Struct, frozen=True):
@@ -111,7 +116,7 @@ _TOKEN = re.compile(
 """A hyphen before a capital letter belongs to the name: `acme-Device` is a type; `a - B` subtracts."""
 
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"} | {same: same for same in "'\"`\\/"}
 
 _LEVELS = {
     "implies": 1, "or": 2, "xor": 2, "and": 3, "in": 4, "contains": 4, "=": 5, "~": 5, "!=": 5, "!~": 5,
@@ -119,6 +124,9 @@ _LEVELS = {
     "+": 9, "-": 9, "&": 9, "*": 10, "/": 10, "div": 10, "mod": 10,
 }  # fmt: skip
 """Of the operators, how tightly they bind."""
+
+_REGROUPED = frozenset(("and", "or", "xor", "|", "&"))
+"""Of a row of one of these, `(a or b) or c` and `a or (b or c)` are the same: a long row is no deep tree."""
 
 _UNARY = 11
 _RESERVED = frozenset(("and", "or", "xor", "implies", "div", "mod"))
@@ -210,9 +218,18 @@ class _Reader:
             operator = self._take().text
             if operator in ("is", "as"):
                 left = TypeTest(operator, left, self._type_name())
+            elif operator in _REGROUPED:
+                left = _grouped(operator, [left, *self._row(operator, level, depth)])
             else:
                 left = Binary(operator, left, self.expression(level, depth + 1))
         return left
+
+    def _row(self, operator: str, level: int, depth: int) -> Iterator[Tree]:
+        """The operands after the first, as long as the same operator is between them."""
+        yield self.expression(level, depth + 1)
+        while self._level() == level and self.token.text == operator:
+            self._take()
+            yield self.expression(level, depth + 1)
 
     def _level(self) -> int:
         return _LEVELS.get(self.token.text, 0) if self.token.kind in ("symbol", "name") else 0
@@ -235,7 +252,7 @@ class _Reader:
         if kind == "number":
             return self._number()
         if kind == "string":
-            return Literal((_unescaped(self._take().text),))
+            return Literal((self._unescaped(),))
         if kind == "moment":
             return self._moment()
         if self._took("("):
@@ -273,14 +290,27 @@ class _Reader:
     def _name(self, wanted: str) -> str:
         token = self.token
         if token.kind == "quoted":
-            return _unescaped(self._take().text)
+            return self._unescaped()
         if token.kind != "name" or token.text in _RESERVED:
             self.refuse(f"expected {wanted}")
         return self._take().text
 
+    def _unescaped(self) -> str:
+        """What stands between the quotes of the token, which is taken."""
+        token = self._take()
+
+        def one(found: re.Match[str]) -> str:
+            if found[1]:
+                return chr(int(found[1], 16))
+            if found[2] not in _ESCAPES:
+                _refuse(self._text, token.start + 1 + found.start(), "expected an escape that there is")
+            return _ESCAPES[found[2]]
+
+        return _ESCAPE.sub(one, token.text[1:-1])
+
     def _variable(self) -> str:
         if self.token.kind == "string":
-            return _unescaped(self._take().text)
+            return self._unescaped()
         name = self._name("the name of a variable")
         while self._is("-") and self._touches(self._next) and self._tokens[self._next + 1].kind == "name":
             self._take()
@@ -302,7 +332,7 @@ class _Reader:
         text = self._take().text
         number = Decimal(text) if "." in text else int(text)
         if self.token.kind == "string":
-            return Literal((Quantity(Decimal(text), _unescaped(self._take().text)),))
+            return Literal((Quantity(Decimal(text), self._unescaped()),))
         if self.token.kind == "name" and self.token.text in _UNITS:
             return Literal((Quantity(Decimal(text), self._take().text.rstrip("s"), calendar=True),))
         return Literal((number,))
@@ -325,11 +355,12 @@ class _Reader:
         ]
 
 
-def _unescaped(quoted: str) -> str:
-    def one(found: re.Match[str]) -> str:
-        return chr(int(found[1], 16)) if found[1] else _ESCAPES.get(found[2], found[2])
-
-    return _ESCAPE.sub(one, quoted[1:-1])
+def _grouped(operator: str, operands: list[Tree]) -> Tree:
+    """The operands in their order, in a tree that is as flat as can be."""
+    if len(operands) == 1:
+        return operands[0]
+    half = len(operands) // 2
+    return Binary(operator, _grouped(operator, operands[:half]), _grouped(operator, operands[half:]))
 
 
 def _depth(tree: Tree) -> int:
