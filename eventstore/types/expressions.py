@@ -57,25 +57,26 @@ def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
 
 
 def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
-    """Tell the scope which of the constraints do not hold. What cannot be run is not checked."""
+    """Tell the scope which of the constraints do not hold, and which could not be checked with this value.
+
+    Those that can never be run are not told of each time: they are in `unchecked` of their definition.
+    """
     node = Node(ruled.value, ruled.type)
     resource = Node(scope.resource, _type_of(scope.resource))
     root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
-    verdicts: dict[str, bool] = {}
+    verdicts: dict[Expression, bool] = {}
     for one in ruled.constraints:
-        if one.expression not in verdicts:
-            verdicts[one.expression] = _holds(one.expression, node, resource, root, environment)
-        if not verdicts[one.expression]:
-            what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
-            scope.tell(what, ruled.path, INVARIANT, one.severity)
-
-
-def _holds(text: str, node: Node, resource: Node, root: Node, environment: Environment) -> bool:
-    expression, _ = _compiled(text)
-    try:
-        return expression is None or expression.holds(node, environment, resource, root)
-    except NotSupported:
-        return True
+        expression, _ = _compiled(one.expression)
+        if expression is None:
+            continue
+        try:
+            if expression not in verdicts:
+                verdicts[expression] = expression.holds(node, environment, resource, root)
+            if not verdicts[expression]:
+                what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
+                scope.tell(what, ruled.path, INVARIANT, one.severity)
+        except NotSupported as error:
+            scope.tell_once(f"{one.key} is not checked: {error}", ruled.path)
 
 
 def _type_of(resource: Any) -> str:

@@ -112,11 +112,7 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
         return
     known = [types.has_code(value_set, system, code) for system, code, _ in codes]
     if None in known:
-        message = f"the value set {value_set} is not known here: not checked"
-        scope.told = scope.told or set()
-        if value_set not in scope.told:
-            scope.told.add(value_set)
-            scope.tell(message, codes[0][2], "not-found", "warning")
+        scope.tell_once(f"the value set {value_set} is not known here: not checked", codes[0][2])
     elif not any(known):
         scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
 

@@ -262,7 +262,10 @@ def _stem(key: str) -> str:
 
 SETTING = {"resourceType": "UserSetting", "id": "s", "theme": "dark"}
 HOLDERS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
-    "Bundle": ({"type": "collection", "entry": [{"resource": SETTING}]}, ("entry", 0, "resource")),
+    "Bundle": (
+        {"type": "collection", "entry": [{"fullUrl": "http://x/UserSetting/s", "resource": SETTING}]},
+        ("entry", 0, "resource"),
+    ),
     "Parameters": (
         {"parameter": [{"name": "p", "resource": SETTING}]},
         ("parameter", 0, "resource"),

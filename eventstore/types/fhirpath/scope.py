@@ -19,10 +19,6 @@ Items = list[Any]
 """Nodes and System values, in order."""
 
 
-def _nothing_resolves(reference: str) -> dict[str, Any] | None:
-    return None
-
-
 def _unknown(value: Any, url: str) -> bool | None:
     return None
 
@@ -31,8 +27,8 @@ class Environment(msgspec.Struct, frozen=True):
     """What an expression may ask of the world around the resource."""
 
     types: Types
-    resolve: Callable[[str], dict[str, Any] | None] = _nothing_resolves
-    """The resource that a reference points to, or None; `#id` is never asked for."""
+    resolve: Callable[[str], dict[str, Any] | None] | None = None
+    """The resource that a reference points to, or None; `#id` is never asked for. Without it nothing is looked up."""
     member_of: Callable[[Any, str], bool | None] = _unknown
     """A code, Coding or CodeableConcept is in the value set of the URL; None when that is not known."""
     conforms_to: Callable[[Node, str], bool | None] = _unknown
