@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,6 @@ from eventstore.types.datatypes import fhir
 from eventstore.types.definition import Element, TypeDefinition
 from eventstore.types.fhirpath.expression import compile_expression
 from eventstore.types.fhirpath.model import Types, base_of
-from eventstore.types.fhirpath.moments import Moment
 from eventstore.types.fhirpath.quantities import Quantity
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.values import Node, unwrapped
@@ -46,7 +45,12 @@ def _find(name: str) -> TypeDefinition | None:
     return DEVICE if name in BASES else fhir("5.0.0").get(name)
 
 
-TYPES = Types(_find, lambda name: BASES.get(name) or base_of(name))
+def _base(name: str) -> str:
+    found = fhir("5.0.0").get(name)
+    return BASES.get(name) or (found.base if found is not None else "") or base_of(name)
+
+
+TYPES = Types(_find, _base)
 
 
 def node(body: str, type: str = "acme-Device") -> Node:
@@ -67,6 +71,3 @@ def holds(expression: str, body: str = "{}", type: str = "acme-Device", **enviro
 
 def quantity(value: str, unit: str = "1", *, calendar: bool = False) -> Quantity:
     return Quantity(Decimal(value), unit, calendar)
-
-
-__all__ = ["NOW", "TYPES", "UTC", "Decimal", "Moment", "evaluate", "holds", "node", "quantity"]

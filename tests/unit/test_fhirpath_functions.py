@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from harness.fhirpath import Decimal, Moment, evaluate, holds, quantity
+from harness.fhirpath import evaluate, holds, quantity
 
 from eventstore.errors import Invalid, NotSupported
 from eventstore.types.fhirpath.functions.table import OF_EXPRESSIONS, OF_VALUES
 from eventstore.types.fhirpath.functions.texts import MAX_TEXT_CHARACTERS
+from eventstore.types.fhirpath.moments import Moment
 
 BODY = """{"resourceType":"acme-Device","id":"d","status":"on","valueQuantity":{"value":1.50,"unit":"kg","code":"kg",
 "system":"http://unitsofmeasure.org"},"name":[{"family":"A","given":["x","y"]},{"family":"B","given":["y"]}],
