@@ -17,7 +17,7 @@ from harness.lossy import Lossy, lossy
 
 from eventstore.body import read
 from eventstore.command import Command
-from eventstore.errors import Invalid, NotSupported, Unavailable
+from eventstore.errors import Invalid, NotSupported, OutcomeUnknown, Unavailable
 from eventstore.event import Event, Header, Tip, seal
 from eventstore.feed import Cursor
 from eventstore.log import postgres as backend_of_log
@@ -25,6 +25,7 @@ from eventstore.log.opening import Place, open_log, shown
 from eventstore.log.postgres import PostgresLog
 from eventstore.projection import Rows
 from eventstore.server.app import open_store, serving
+from eventstore.server.outcomes import status
 from eventstore.server.settings import NatsSettings, Settings
 from eventstore.store import Store
 from projections.current import TOTAL
@@ -140,8 +141,9 @@ async def test_an_outcome_that_cannot_be_found_out_is_told_in_time(
     async with open_store(Settings(data=place.data, db=proxy.url)) as store:
         await define(store)
         proxy.lose, proxy.refusing = "answer", True
-        with pytest.raises(Unavailable, match="not known"):
+        with pytest.raises(OutcomeUnknown) as refused:
             await store.submit(put("a"))
+        assert status(refused.value) == 504
         proxy.refusing = False
         assert (await store.submit(put("b"))).position == 3
 
