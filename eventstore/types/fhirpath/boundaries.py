@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from eventstore.types.fhirpath.moments import Moment
-from eventstore.types.fhirpath.quantities import DECIMALS, Quantity, canonical
+from eventstore.types.fhirpath.quantities import DECIMALS, Quantity
 from eventstore.types.fhirpath.values import is_number
 
 MAX_BOUNDARY_DIGITS = 28

@@ -25,9 +25,7 @@ _ATTRIBUTES = {
     "ol": "start type compact", "ul": "type compact", "li": "value type", "hr": "align width size",
     "p": "align", "div": "align", "br": "clear", "pre": "width space xml:space", "caption": "align",
 }  # fmt: skip
-_ALLOWED = {
-    element: _EVERYWHERE | set(_ATTRIBUTES.get(element, "").split()) for element in _ELEMENTS.split()
-}
+_ALLOWED = {element: _EVERYWHERE | set(_ATTRIBUTES.get(element, "").split()) for element in _ELEMENTS.split()}
 """Of each element, its attributes."""
 
 _ENTITY = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)([A-Za-z][A-Za-z0-9]*;)")

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import Invalid
-from eventstore.types.fhirpath.durations import moved
 from eventstore.types.fhirpath.comparison import compare
+from eventstore.types.fhirpath.durations import moved
 from eventstore.types.fhirpath.functions.numbers import finite
 from eventstore.types.fhirpath.functions.texts import short
 from eventstore.types.fhirpath.moments import Moment, moment

@@ -51,9 +51,9 @@ from eventstore.types.fhirpath.functions.conversion import (
     to_quantity,
 )
 from eventstore.types.fhirpath.functions.fhir import (
-    extension,
     comparable,
     conforms_to,
+    extension,
     get_value,
     has_value,
     high_boundary,
