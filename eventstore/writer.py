@@ -12,7 +12,7 @@ from time import monotonic, perf_counter
 
 import msgspec
 
-from eventstore.batch import Batch, may_retire
+from eventstore.batch import Batch, Prepared, may_retire
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
@@ -48,6 +48,7 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 
     commands: tuple[Command, ...]
     done: asyncio.Future[list[Accepted]]
+    prepared: Prepared | None = None
 
     def accept(self, accepted: list[Accepted]) -> None:
         if not self.done.done():
@@ -135,9 +136,10 @@ class Writer:
         if self._task is not None:
             await self._task
 
-    def submit(self, *commands: Command) -> asyncio.Future[list[Accepted]]:
+    def submit(self, *commands: Command, prepared: Prepared | None = None) -> asyncio.Future[list[Accepted]]:
         """Queue the commands as one transaction, all or none; the future is done when it is on the disk.
 
+        With `prepared` they are its own, and take effect as they were prepared.
         Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
         refused the transaction, or Unavailable when the log cannot be written.
         """
@@ -147,7 +149,7 @@ class Writer:
             raise Unavailable(self.held)
         if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
             raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
-        waiting = _Waiting(commands, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(commands, asyncio.get_running_loop().create_future(), prepared)
         self._queue.append(waiting)
         self._arrived.set()
         return waiting.done
@@ -258,8 +260,10 @@ class Writer:
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
             batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
-            answers = [_transact(batch, one) for one in waiting]
-            rows = self._project(batch.changes)
+            if any(one.prepared is not None for one in waiting):
+                answers, rows = await asyncio.to_thread(self._decided, batch, waiting)
+            else:
+                answers, rows = self._decided(batch, waiting)
         except BaseException:
             await self._log.release()
             raise
@@ -276,6 +280,13 @@ class Writer:
                 one.accept(answer)
             else:
                 one.refuse(answer)
+
+    def _decided(
+        self, batch: Batch, waiting: Sequence[_Waiting]
+    ) -> tuple[list[list[Accepted] | Exception], Rows]:
+        """What becomes of each. Beside the event loop when there is a prepared one, which may be large."""
+        answers = [_transact(batch, one) for one in waiting]
+        return answers, self._project(batch.changes)
 
     def _not_behind(self, tip: Tip) -> None:
         """Raises Unavailable when the log is not what it was: its positions would be given a second time."""
@@ -313,7 +324,7 @@ class Writer:
 
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:
     try:
-        return batch.transact(waiting.commands)
+        return batch.transact(waiting.commands, waiting.prepared)
     except QuireError as refusal:
         return refusal
 

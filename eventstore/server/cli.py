@@ -14,7 +14,7 @@ import typer
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
 from eventstore.log.opening import Place
-from eventstore.server import cli_projections, cli_stream, cli_transfer
+from eventstore.server import cli_package, cli_projections, cli_stream, cli_transfer
 from eventstore.server.cli_options import (
     CANNOT_RUN,
     DATA,
@@ -122,6 +122,13 @@ def serve(
     stream_max_age: StreamMaxAge = DEFAULTS.max_age_seconds,
     stream_max_bytes: StreamMaxBytes = DEFAULTS.max_bytes,
     stream_replicas: StreamReplicas = DEFAULTS.replicas,
+    package_registry: Annotated[
+        str,
+        typer.Option(
+            envvar="QUIRE_PACKAGE_REGISTRY",
+            help="URL of the registry that $fhir-package-install fetches from; without it none.",
+        ),
+    ] = "",
     insecure: Annotated[
         bool,
         typer.Option(
@@ -160,6 +167,7 @@ def serve(
             replicas=stream_replicas,
         ),
         trusted_proxies=tuple(trusted_proxy or ()),
+        package_registry=package_registry,
         insecure=insecure,
     )
     logs.configure(log_level, as_json=(log_format or _log_format()) is LogFormat.json)
@@ -289,6 +297,7 @@ def epoch(
     return FINE
 
 
+app.add_typer(cli_package.app, name="package")
 app.add_typer(cli_stream.app, name="stream")
 app.add_typer(cli_projections.app)
 

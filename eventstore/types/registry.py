@@ -9,10 +9,12 @@ import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Conflict, Invalid, Issue, NotFound
+from eventstore.event import Position
 from eventstore.types import builtin
 from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition, made_of
+from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
@@ -77,6 +79,21 @@ class Registry(msgspec.Struct, frozen=True):
         if value is None:
             return id
         return id if format.changed(type, id, value, self)[0].kind_of(id) != "resource" else None
+
+    def open_entity(self, name: str) -> list[tuple[str, str]]:
+        """The Entity that makes an open type of that name, after its Attributes, by type and id; empty without one."""
+        entities = next(one for one in self.formats if isinstance(one, Entities))
+        found = entities.entities.get(name)
+        if found is None or not found.open:
+            return []
+        return [*(("Attribute", id) for id in sorted(entities.attributes.get(name, ()))), ("Entity", name)]
+
+    def defined_by(self, type: str, id: str) -> TypeDefinition | None:
+        """What a StructureDefinition or FHIRSchema makes, if it makes something."""
+        specs = next(
+            (one.specs for one in self.formats if isinstance(one, Specs) and type in one.resource_types), {}
+        )
+        return specs[id].definition if id in specs else None
 
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
@@ -191,6 +208,16 @@ class Registry(msgspec.Struct, frozen=True):
             if other != name and other.lower() == name.lower():
                 why = f"{name} differs from {other} only in case: names are unique without it"
                 raise Conflict(why, path=("id",), code="duplicate")
+
+    def moved(self, after: Position, by: int) -> Registry:
+        """The same, with every position after one moved by so much: as if its definitions had come later."""
+        if by == 0 or self.position <= after:
+            return self
+        types = {
+            name: type if type.position <= after else type.at(type.position + by)
+            for name, type in self.types.items()
+        }
+        return msgspec.structs.replace(self, types=types, position=self.position + by)
 
     def _rebuilt(self, position: int, names: set[str]) -> Registry:
         """With the types of those names made anew, and those that are made of them."""
