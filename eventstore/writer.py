@@ -164,7 +164,7 @@ class Writer:
         tip = await self._log.tip()
         if tip.position <= self.tip.position:
             return
-        registry = await self._registry_at(self.registry, tip.position)
+        registry = await registry_at(self._log, self.registry, tip.position)
         span = Span(
             self.tip.position,
             tip.position,
@@ -193,25 +193,6 @@ class Writer:
                 self.trouble.begins(str(error))
             except Exception:
                 _log.exception("looking for new events failed")
-
-    async def _registry_at(self, registry: Registry, until: Position) -> Registry:
-        """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-        Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-        """
-        for event in await self._definitions(registry.position, until):
-            value = msgspec.json.decode(event.data) if event.data is not None else None
-            registry = registry.apply(event.position, event.type, event.id, value)
-        return registry
-
-    async def _definitions(self, after: Position, until: Position) -> list[Event]:
-        found: list[Event] = []
-        for type in DEFINITION_TYPES:
-            at = after
-            while events := await self._log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-                found.extend(events)
-                at = events[-1].position
-        return sorted(found, key=lambda event: event.position)
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
@@ -258,7 +239,7 @@ class Writer:
             self._not_behind(snapshot.tip)
             registry = self.registry
             if snapshot.definition > registry.position:
-                registry = await self._registry_at(registry, snapshot.tip.position)
+                registry = await registry_at(self._log, registry, snapshot.tip.position)
             batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
             if any(one.prepared is not None for one in waiting):
                 answers, rows = await asyncio.to_thread(self._decided, batch, waiting)
@@ -320,6 +301,27 @@ class Writer:
         self._moved.set()
         self._moved = asyncio.Event()
         self._committed(events)
+
+
+async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
+    """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+    """
+    for event in await _definitions(log, registry.position, until):
+        value = msgspec.json.decode(event.data) if event.data is not None else None
+        registry = registry.apply(event.position, event.type, event.id, value)
+    return registry
+
+
+async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
+    found: list[Event] = []
+    for type in DEFINITION_TYPES:
+        at = after
+        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+            found.extend(events)
+            at = events[-1].position
+    return sorted(found, key=lambda event: event.position)
 
 
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:

@@ -27,6 +27,7 @@ from eventstore.server.cli_options import (
     Data,
     Db,
     FhirVersion,
+    Insecure,
     Json,
     Nats,
     NatsCa,
@@ -34,6 +35,7 @@ from eventstore.server.cli_options import (
     NatsCreds,
     NatsKey,
     NatsPort,
+    PackageRegistry,
     Stream,
     StreamMaxAge,
     StreamMaxBytes,
@@ -122,21 +124,8 @@ def serve(
     stream_max_age: StreamMaxAge = DEFAULTS.max_age_seconds,
     stream_max_bytes: StreamMaxBytes = DEFAULTS.max_bytes,
     stream_replicas: StreamReplicas = DEFAULTS.replicas,
-    package_registry: Annotated[
-        str,
-        typer.Option(
-            envvar="QUIRE_PACKAGE_REGISTRY",
-            help="URL of the registry that $fhir-package-install fetches from; without it none.",
-        ),
-    ] = "",
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure",
-            envvar="QUIRE_INSECURE",
-            help="Listen where others can reach it; there is no access control yet.",
-        ),
-    ] = False,
+    package_registry: PackageRegistry = "",
+    insecure: Insecure = False,
     log_level: Annotated[LogLevel, typer.Option(envvar="QUIRE_LOG_LEVEL")] = LogLevel.info,
     log_format: Annotated[
         LogFormat | None,

@@ -61,3 +61,38 @@ def install(
     choice = Choice(examples, replace_open)
     options = package_commands.InstallOptions(Place(data, db), url, fhir_version, choice)
     return FINE if run(package_commands.install_(file, options)) else REFUSED
+
+
+@app.command(
+    epilog=EXIT_CODES,
+    help=teach(
+        "Write a package of the types whose names begin with a prefix: their definitions and what these need, value "
+        "sets, search parameters, the newest resources as examples, and an ImplementationGuide that says why. Beside a "
+        "server that may run. The same log gives the same bytes, and an empty Quire takes it.",
+        "package export --prefix acme",
+        "package export --prefix acme --name acme.wards --version 1.0.0 --out wards.tgz --examples 10",
+    ),
+)
+def export(
+    prefix: Annotated[str, typer.Option(help="What the names begin with: acme for acme-Ward and acme.Ward.")],
+    out: Annotated[Path | None, typer.Option(help="The file; else NAME-VERSION.tgz.")] = None,
+    name: Annotated[str, typer.Option(help="The package's name; else PREFIX.types.")] = "",
+    version: Annotated[str, typer.Option(help="The package's version.")] = "0.1.0",
+    canonical: Annotated[str, typer.Option(help="The package's canonical URL; else urn:quire:NAME.")] = "",
+    rationale: Annotated[
+        str,
+        typer.Option(
+            help="Why there are such types, as markdown; else what the definitions say of themselves."
+        ),
+    ] = "",
+    examples: Annotated[int, typer.Option(help="How many of each type, the newest.")] = 3,
+    data: Data = DATA,
+    db: Db = "",
+) -> int:
+    from eventstore.server import package_commands
+    from eventstore.server.commands import run
+    from eventstore.server.packing import Plan
+
+    plan = Plan(prefix, name, version, canonical, rationale, examples)
+    run(package_commands.export_(Place(data, db), plan, out))
+    return FINE

@@ -13,9 +13,11 @@ from eventstore.event import Context, encode_context
 from eventstore.log.opening import Place
 from eventstore.package import PACKED_BYTES_MAX, read_package
 from eventstore.server.app import open_store
-from eventstore.server.commands import Advance, bar, say
+from eventstore.server.commands import Advance, bar, reading, say
+from eventstore.server.exporting import whole_file
 from eventstore.server.installing import Choice, Installed, install
 from eventstore.server.packages import Told
+from eventstore.server.packing import Plan, pack
 from eventstore.server.settings import Settings
 from eventstore.server.transfer import told, url_of
 
@@ -68,6 +70,20 @@ def _tell(installed: Installed) -> None:
     replaced = f", {installed.deleted:,} replaced" if installed.deleted else ""
     where = f"transaction {installed.transaction}" if installed.transaction else "nothing changed"
     typer.echo(f"{installed.name}@{installed.version}: {counts}{replaced}, {lists}; {where}")
+
+
+async def export_(place: Place, plan: Plan, out: Path | None) -> None:
+    """Write a package, whole or not at all."""
+    async with reading(place) as log:
+        packed = await pack(log, plan)
+    path = out or Path(f"{packed.manifest.name}-{packed.manifest.version}.tgz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path.resolve()) as file:
+        file.write(packed.data)
+    for one in packed.left:
+        typer.echo(f"left out {one.name}: {one.reason}", err=True)
+    counts = ", ".join(f"{count:,} {what}" for what, count in packed.counts.items())
+    typer.echo(f"{path}: {counts}, as of position {packed.position:,}")
 
 
 async def _straight(packed: bytes, options: InstallOptions, progress: Advance) -> Installed:

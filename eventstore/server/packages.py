@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
@@ -53,6 +53,8 @@ class Packages:
 
     def __init__(self, registry: str) -> None:
         self._registry = registry
+        self._running: set[asyncio.Task[Installed]] = set()
+        """Installations whose client may be gone: each is done wholly or not at all."""
 
     async def install(self, call: Call) -> Answer | Streamed:
         """Install a package; answers Parameters, or with `progress=true` lines that end with what came of it."""
@@ -65,8 +67,25 @@ class Packages:
             return await install(call.store, package, context, asked.choice, progress)
 
         if call.query.get("progress") == "true":
-            return Streamed(LINES_TYPE, _lines(run))
+            return Streamed(LINES_TYPE, self._lines(run))
         return answer(parameters(await run(lambda _done, _total: None)))
+
+    async def _lines(
+        self, run: Callable[[Callable[[int, int | None], None]], Coroutine[Any, Any, Installed]]
+    ) -> AsyncIterator[bytes]:
+        """How far it is, each time as JSON on a line; at the end what came of it. Who goes away does not end it."""
+        line = Told()
+
+        def note(done: int, total: int | None) -> None:
+            nonlocal line
+            line = Told(done, total or 0)
+
+        task = asyncio.create_task(run(note))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        while not (await asyncio.wait((task,), timeout=TELL_SECONDS))[0]:
+            yield msgspec.json.encode(line) + b"\n"
+        yield msgspec.json.encode(_outcome(task)) + b"\n"
 
     async def _asked(self, call: Call) -> _Asked:
         kind = media_type(call.header("Content-Type") or "")
@@ -139,22 +158,6 @@ def _left(name: str, left: Iterable[Left]) -> Iterable[dict[str, Any]]:
     for one in left:
         parts = [{"name": "name", "valueString": one.name}, {"name": "reason", "valueString": one.reason}]
         yield {"name": name, "part": parts}
-
-
-async def _lines(
-    run: Callable[[Callable[[int, int | None], None]], Any],
-) -> AsyncIterator[bytes]:
-    """Each as JSON on a line. Who goes away does not end it: it is done wholly or not at all."""
-    line = Told()
-
-    def note(done: int, total: int | None) -> None:
-        nonlocal line
-        line = Told(done, total or 0)
-
-    task = asyncio.create_task(run(note))
-    while not (await asyncio.wait((task,), timeout=TELL_SECONDS))[0]:
-        yield msgspec.json.encode(line) + b"\n"
-    yield msgspec.json.encode(_outcome(task)) + b"\n"
 
 
 def _outcome(task: asyncio.Task[Installed]) -> Told:

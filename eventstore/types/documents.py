@@ -50,6 +50,9 @@ class Specs(msgspec.Struct, frozen=True):
         id = self.ids.get(name)
         return self.specs[id].definition if id is not None else None
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        return [(self.resource_types[0], self.ids[name])] if name in self.ids else []
+
     def changed(
         self, type: str, id: str, value: dict[str, Any] | None, names: Names
     ) -> tuple[Self, set[str]]:

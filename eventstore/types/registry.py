@@ -80,13 +80,14 @@ class Registry(msgspec.Struct, frozen=True):
             return id
         return id if format.changed(type, id, value, self)[0].kind_of(id) != "resource" else None
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        """The definitions that make a type or profile, by type and id; what they need comes later. Empty when built in."""
+        return [key for one in self.formats for key in one.resources_of(name)]
+
     def open_entity(self, name: str) -> list[tuple[str, str]]:
-        """The Entity that makes an open type of that name, after its Attributes, by type and id; empty without one."""
-        entities = next(one for one in self.formats if isinstance(one, Entities))
-        found = entities.entities.get(name)
-        if found is None or not found.open:
-            return []
-        return [*(("Attribute", id) for id in sorted(entities.attributes.get(name, ()))), ("Entity", name)]
+        """The Entity that makes an open type of that name, after its Attributes; empty without one."""
+        keys = self.resources_of(name)
+        return keys if ("Entity", name) in keys and self.types[name].definition.open else []
 
     def defined_by(self, type: str, id: str) -> TypeDefinition | None:
         """What a StructureDefinition or FHIRSchema makes, if it makes something."""
