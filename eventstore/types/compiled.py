@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from functools import cached_property, partial
 from typing import Any
 
@@ -67,6 +68,12 @@ class CompiledType:
         """What it calls others by: it is compiled anew when one of these changes."""
         self._version = version
         self._strict = definition.strict
+
+    def at(self, position: int) -> CompiledType:
+        """The same type at another position, with what was compiled of it."""
+        other = copy(self)
+        other.position = position
+        return other
 
     @cached_property
     def schema(self) -> Schema:
