@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
+from eventstore.claims import Claims, Known, claims_of
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
 from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
@@ -65,8 +66,11 @@ def may_retire(command: Command) -> bool:
 class Batch:
     """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
 
-    def __init__(self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes], known: Known
+    ) -> None:
         self.registry = registry
+        self.claims = Claims(known)
         self.tip = snapshot.tip
         self.changes: list[Change] = []
         self._last: dict[Key, Previous] = dict(snapshot.previous)
@@ -81,6 +85,7 @@ class Batch:
     def transact(self, commands: Sequence[Command]) -> list[Accepted]:
         """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was."""
         undo = (self.registry, self.tip, len(self.changes), dict(self._last) if len(commands) > 1 else None)
+        claims = self.claims.save() if len(commands) > 1 else None
         first = self.tip.position + 1
         try:
             return [self._apply(command, first) for command in commands]
@@ -88,6 +93,8 @@ class Batch:
             self.registry, self.tip, length, last = undo
             del self.changes[length:]
             self._last = self._last if last is None else last
+            if claims is not None:
+                self.claims.restore(claims)
             raise
 
     def _apply(self, command: Command, transaction: Position) -> Accepted:
@@ -105,6 +112,8 @@ class Batch:
         )
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
+        if kind.unique:
+            self._claim(command.key, kind, document)
         if command.type in DEFINITION_TYPES:
             self._define(command, document)
         return self._event(command, decision, kind, body, previous, transaction, warnings)
@@ -124,7 +133,23 @@ class Batch:
             raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         registry.prove(command.type, command.id, value)
+        self._begin_unique(registry)
         self.registry = registry
+
+    def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
+        """Let the resource have the values of its unique places. Raises Conflict when another has one."""
+        wanted = claims_of(kind.name, kind.unique, document.value if document is not None else None)
+        self.claims.check(key, wanted)
+        self.claims.take(key, wanted)
+
+    def _begin_unique(self, registry: Registry) -> None:
+        """Look at what there is at the places that become unique with this registry. Raises Conflict, Unscanned."""
+        for name, kind in registry.types.items():
+            before = self.registry.types.get(name)
+            if kind is not before and (new := set(kind.unique) - set(before.unique if before else ())):
+                changed = {change.event.id: change.event.data for change in self._changes_of(name)}
+                bodies = {id: read(data).value if data else None for id, data in changed.items()}
+                self.claims.begin(kind, new, bodies)
 
     def _has_resources(self, type: str) -> bool:
         came = sum(

@@ -13,6 +13,8 @@ from time import monotonic, perf_counter
 import msgspec
 
 from eventstore.batch import Batch, may_retire
+from eventstore.claiming import complete, known_of, learn, scan_ahead, scan_page
+from eventstore.claims import Scan, Unscanned
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
@@ -115,6 +117,7 @@ class Writer:
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
+        self._scans: dict[str, Scan] = {}
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -122,6 +125,7 @@ class Writer:
         """Learn the types and the tip from the log, begin to write, and look for what others write."""
         self._log.nodes.on_append(self._heard)
         await self.catch_up()
+        await complete(self._log, self.registry)
         self._task = asyncio.create_task(self._run(), name="quire-writer")
         self._watch = asyncio.create_task(self._look(), name="quire-watch")
 
@@ -234,7 +238,7 @@ class Writer:
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit the batch; when it fails, one at a time, so that only the culprit does. All get an answer."""
         try:
-            await self._commit(batch)
+            await self._scanned_and_committed(batch)
         except Exception as error:
             self.stats.failed += 1
             if isinstance(error, Unavailable):
@@ -248,6 +252,18 @@ class Writer:
             for waiting in batch:
                 await self._write([waiting])
 
+    async def _scanned_and_committed(self, batch: list[_Waiting]) -> None:
+        """Commit; where a place becomes unique, read what there is while the log is free for others, and once more."""
+        try:
+            while True:
+                try:
+                    return await self._commit(batch)
+                except Unscanned as needed:
+                    self._scans[needed.kind.name] = scan = Scan(needed.kind)
+                    await scan_ahead(self._log, scan)
+        finally:
+            self._scans.clear()
+
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         started = perf_counter()
         commands = [command for one in waiting for command in one.commands]
@@ -257,9 +273,21 @@ class Writer:
             registry = self.registry
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
-            batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
-            answers = [_transact(batch, one) for one in waiting]
+            now, scanned = snapshot.at or self._clock(), Rows()
+            known = await known_of(self._log, commands, registry)
+            for scan in self._scans.values():
+                while scan.position < snapshot.tip.position:
+                    await scan_page(self._log, scan, snapshot.tip.position, scanned)
+            known.scans = self._scans
+            while True:
+                batch = Batch(snapshot, registry, now, _salt, known)
+                answers = [_transact(batch, one) for one in waiting]
+                if not batch.claims.unknown:
+                    break
+                await learn(self._log, known, batch.claims.unknown)
             rows = self._project(batch.changes)
+            rows.overlay(scanned)
+            batch.claims.write(rows)
         except BaseException:
             await self._log.release()
             raise

@@ -37,6 +37,7 @@ from eventstore.types.jsonschema import (
 )
 from eventstore.types.publish import PARTS, names_of, publish, published_datatypes, shared
 from eventstore.types.scope import Scope, Types
+from eventstore.types.unique import Place, places
 from eventstore.types.verdict import follow
 
 MAX_ELEMENTS = 2_000
@@ -71,6 +72,11 @@ class CompiledType:
     def schema(self) -> Schema:
         """As it is published. Raises Invalid when a fragment contradicts the rest of the definition."""
         return publish(self.definition, self._library)
+
+    @cached_property
+    def unique(self) -> tuple[Place, ...]:
+        """The places whose values no two of its resources share."""
+        return tuple(places(self.definition.elements))
 
     @cached_property
     def bases(self) -> tuple[TypeDefinition, ...]:

@@ -94,6 +94,8 @@ class Element(msgspec.Struct, frozen=True):
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
+    unique: bool = False
+    """No two resources of the type have the same value here."""
     content: str = ""
     """`Questionnaire:item`: it has the children of the element at that path of that type."""
     constraints: tuple[Constraint, ...] = ()

@@ -21,7 +21,7 @@ _RESERVED_PREFIX = "fhir_"
 
 _UNAVAILABLE = {
     "Entity": ("isMeta", "nonPersistable", "history", "idGeneration", "sequencePrefix"),
-    "Attribute": ("isUnique", "valueSet"),
+    "Attribute": ("valueSet",),
 }
 
 
@@ -171,6 +171,7 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
             enum=tuple(value.get("enum", ())),
             refers=refers if type == REFERENCE else (),
             extension_url=value.get("extensionUrl", ""),
+            unique=value.get("isUnique", False),
             schema=value.get("schema"),
         )
 

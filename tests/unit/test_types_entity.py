@@ -393,7 +393,7 @@ class TestRefusedAttributes:
             ({"type": {"id": ""}}, ("type",)),
             ({"union": [""]}, ("union", 0)),
             ({"type": "string"}, ("type",)),
-            ({"isUnique": True}, ("isUnique",)),
+            ({"isUnique": True, "isCollection": True}, ("isUnique",)),
             ({"valueSet": {"id": "x"}}, ("valueSet",)),
             ({"isRequired": 1}, ("isRequired",)),
             ({"regex": "x"}, ("regex",)),
