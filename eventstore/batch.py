@@ -99,6 +99,8 @@ class Batch:
 
     def _apply(self, command: Command, transaction: Position) -> Accepted:
         kind = served(self.registry, command.type)
+        if command.given and kind.definition.sequence is not None:
+            command = self._numbered(command, kind, kind.definition.sequence)
         previous = self._last.get(command.key)
         decision = decide(command, previous)
         if decision == "unchanged":
@@ -117,6 +119,20 @@ class Batch:
         if command.type in DEFINITION_TYPES:
             self._define(command, document)
         return self._event(command, decision, kind, body, previous, transaction, warnings)
+
+    def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
+        """The command with the next id of the type's sequence: the position that its event will have.
+
+        Raises Conflict when a client has used that id.
+        """
+        position = self.tip.position + 1
+        id = f"{prefix}{position}"
+        if (command.type, id) in self._last or self.claims.is_taken(command.type, id, position):
+            raise Conflict(f"{command.type}/{id}, next in the sequence, was there before: send it again")
+        body = command.body
+        if body is not None and command.document is not None:
+            body = splice(command.document, kind.name, id)
+        return msgspec.structs.replace(command, id=id, body=body)
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
@@ -181,7 +197,7 @@ class Batch:
         self.changes.append(Change(event, previous))
         self.tip = Tip(position, self._at, event.hash)
         self._last[command.key] = Previous(position, decision, self._at, data)
-        return Accepted(decision, position, self._at, data, tuple(warnings))
+        return Accepted(decision, position, self._at, data, tuple(warnings), command.id)
 
 
 def _resolved(command: Command, stored: bytes) -> Command:

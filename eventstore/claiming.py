@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from eventstore.claims import CLAIMS, TABLE, Claim, Known, Scan, add_rows, claims_of
-from eventstore.command import Command
+from eventstore.command import Command, Key
 from eventstore.errors import Conflict
 from eventstore.event import Position
 from eventstore.log.base import KEPT_INLINE, EventLog, Query, Span
@@ -26,22 +26,38 @@ _SQL = {dialect: queries("eventstore.log.sql", dialect) for dialect in ("sqlite"
 _decode = msgspec.json.Decoder().decode
 
 
-async def known_of(log: EventLog, commands: Iterable[Command], registry: Registry) -> Known:
-    """What can be foreseen: who has what the documents claim. One query; none when no type has a unique place."""
+async def known_of(log: EventLog, commands: Sequence[Command], registry: Registry, tip: Position) -> Known:
+    """What can be foreseen: who has what the documents claim, and which ids of sequences are free.
+
+    One query for each of the two; none when no type has a unique place or a sequence.
+    """
     known = Known()
-    wanted = set()
-    for command in commands:
+    wanted, ids = set(), {}
+    for position, command in enumerate(commands, tip + 1):
         kind = registry.types.get(command.type) if command.document is not None else None
-        if kind is not None and kind.unique and command.document is not None:
+        if kind is None or command.document is None:
+            continue
+        id, sequence = command.id, kind.definition.sequence
+        if command.given and sequence is not None:
+            id = f"{sequence}{position}"
+            ids[position] = (kind.name, id)
+        if kind.unique:
             claims = claims_of(kind.name, kind.unique, command.document.value)
-            wanted |= {(claim, command.id) for claim in claims}
-    if wanted:
-        await learn(log, known, wanted)
+            wanted |= {(claim, id) for claim in claims}
+    await learn(log, known, wanted, ids)
     return known
 
 
-async def learn(log: EventLog, known: Known, wanted: set[tuple[Claim, str]]) -> None:
-    """Look up who has what is wanted: one query, whatever there is to be looked up."""
+async def learn(
+    log: EventLog, known: Known, wanted: set[tuple[Claim, str]], ids: Mapping[Position, Key]
+) -> None:
+    """Look up who has what is wanted, and which ids are taken: one query for each, however much it is."""
+    if ids:
+        asked = [(*key, position) for position, key in ids.items()]
+        taken = await log.before(asked, bodies=False)
+        known.ids |= {key: position in taken for position, key in ids.items()}
+    if not wanted:
+        return
     (rows,) = await log.rows(_claimants(log.dialect, sorted(wanted)), few=True)
     known.asked |= wanted
     for type, place, value, id, data in rows:

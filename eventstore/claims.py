@@ -1,5 +1,7 @@
 """Values that no two resources of a type share: what each resource claims, and who has it while a batch is decided. Pure.
 
+Ids that a sequence gives are claimed like values.
+
 The table of claims is an index of the log: who ever had a value. Its rows are never taken away, and a row says no more
 than where to look: whether a resource has the value still, its last event in the log says.
 """
@@ -96,6 +98,8 @@ class Known:
         """Claims, and the id of who wants each."""
         self.claimants: dict[Claim, set[str]] = {}
         """Who has what was asked for, but for who wants it."""
+        self.ids: dict[tuple[str, str], bool] = {}
+        """Of a type and an id that its sequence would give: whether there was such a resource."""
         self.scans: dict[str, Scan] = {}
         """By type; those of types with places that become unique."""
 
@@ -106,6 +110,8 @@ class Claims:
     def __init__(self, known: Known) -> None:
         self.unknown: set[tuple[Claim, str]] = set()
         """What was needed and not known: what was decided without it is worth nothing."""
+        self.unknown_ids: dict[Position, Key] = {}
+        """Likewise ids of sequences, each with the position of the event that would be given it."""
         self._known = known
         self._of: dict[Key, frozenset[Claim]] = {}
         self._holder: dict[Claim, str] = {}
@@ -127,6 +133,12 @@ class Claims:
                 quoted = msgspec.json.encode(value).decode()[:QUOTED_CHARACTERS_MAX]
                 why = f"{claim.place} is unique, and {quoted} is that of {key[0]}/{other}"
                 raise Conflict(why, path=tuple(claim.place.split(".")), code="duplicate")
+
+    def is_taken(self, type: str, id: str, position: Position) -> bool:
+        """Whether the log has had a resource with the id that a sequence would give at a position."""
+        if (type, id) not in self._known.ids:
+            self.unknown_ids[position] = (type, id)
+        return self._known.ids.get((type, id), False)
 
     def take(self, key: Key, wanted: Iterable[Claim]) -> None:
         """The resource has these values now, and no others."""

@@ -274,7 +274,7 @@ class Writer:
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
             now, scanned = snapshot.at or self._clock(), Rows()
-            known = await known_of(self._log, commands, registry)
+            known = await known_of(self._log, commands, registry, snapshot.tip.position)
             for scan in self._scans.values():
                 while scan.position < snapshot.tip.position:
                     await scan_page(self._log, scan, snapshot.tip.position, scanned)
@@ -282,9 +282,9 @@ class Writer:
             while True:
                 batch = Batch(snapshot, registry, now, _salt, known)
                 answers = [_transact(batch, one) for one in waiting]
-                if not batch.claims.unknown:
+                if not batch.claims.unknown and not batch.claims.unknown_ids:
                     break
-                await learn(self._log, known, batch.claims.unknown)
+                await learn(self._log, known, batch.claims.unknown, batch.claims.unknown_ids)
             rows = self._project(batch.changes)
             rows.overlay(scanned)
             batch.claims.write(rows)

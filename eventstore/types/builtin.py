@@ -17,6 +17,8 @@ from eventstore.types.table import CANONICAL
 # Stored definitions are read by these limits too: they may grow, and never shrink.
 MAX_TYPE_NAME_CHARACTERS = 55
 """PostgreSQL cuts identifiers at 63 bytes, silently; this leaves room for `_history`."""
+MAX_PREFIX_CHARACTERS = 40
+"""Of the ids of a sequence: an id has 64, and a position up to 19."""
 MAX_PATH_LEVELS = 32
 MAX_PATH_NAME_CHARACTERS = 64
 MAX_ENUM_VALUES = 1_000
@@ -62,8 +64,10 @@ _OF_ENTITY = (
     Element("isMeta", "boolean"),
     Element("nonPersistable", "boolean"),
     Element("history", "code"),
-    Element("idGeneration", "code"),
-    Element("sequencePrefix", "string"),
+    Element("idGeneration", "code", enum=("uuid", "sequence")),
+    Element(
+        "sequencePrefix", "string", schema={"pattern": "^[A-Za-z0-9.-]*$", "maxLength": MAX_PREFIX_CHARACTERS}
+    ),
     *_DESCRIPTIVE,
 )
 

@@ -130,6 +130,8 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """Of a profile of Extension: how often one element may have it."""
     rest: Element | None = None
     """What stands at keys that nothing describes, where these are let in."""
+    sequence: str | None = None
+    """Of resources: what the ids that the server gives begin with, before a number; None: they are UUIDs."""
     unchecked: tuple[str, ...] = ()
     """What the definition says that is not checked, in words."""
 

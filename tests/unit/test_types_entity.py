@@ -223,7 +223,7 @@ class TestRefusedEntities:
             ({"isMeta": True}, ("isMeta",)),
             ({"history": "none"}, ("history",)),
             ({"history": "diff"}, ("history",)),
-            ({"idGeneration": "uuid"}, ("idGeneration",)),
+            ({"idGeneration": "random"}, ("idGeneration",)),
             ({"sequencePrefix": "A"}, ("sequencePrefix",)),
             ({"type": "thing"}, ("type",)),
             ({"isOpen": "yes"}, ("isOpen",)),
