@@ -99,6 +99,11 @@ class Batch:
 
     def _apply(self, command: Command, transaction: Position) -> Accepted:
         kind = served(self.registry, command.type)
+        if command.type in self.registry.deactivated:
+            definition = self.registry.defined_by(command.type)
+            raise Conflict(
+                f"{command.type} is deactivated: it is read and not written; POST /{definition}/$activate lets it"
+            )
         if command.given and kind.definition.sequence is not None:
             command = self._numbered(command, kind, kind.definition.sequence)
         previous = self._last.get(command.key)

@@ -29,9 +29,9 @@ class Precondition(msgspec.Struct, frozen=True, gc=False):
 class Patch(msgspec.Struct, frozen=True):
     """A change to whatever the resource is when its turn comes."""
 
-    format: Literal["json-patch", "merge-patch"]
+    format: Literal["json-patch", "merge-patch", "tag", "untag"]
     operations: Any
-    """The parsed patch document, numbers with their digits (`body.exact`)."""
+    """The parsed patch document, numbers with their digits (`body.exact`); of tag and untag the code in `meta.tag`."""
 
 
 ANYTHING = Precondition()

@@ -18,7 +18,7 @@ from eventstore.feed import Feed
 from eventstore.log.opening import open_log
 from eventstore.membership import Membership
 from eventstore.projection import Projection
-from eventstore.server import lists, operations, resources, validating
+from eventstore.server import definitions, lists, operations, resources, validating
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
@@ -46,6 +46,8 @@ HANDLERS: dict[str, Handler] = {
     "changes": lists.changes,
     "resource": resources.resource,
     "version": resources.version,
+    "activate": definitions.activate,
+    "deactivate": definitions.deactivate,
 }
 
 KEEP_ALIVE_SECONDS = 75.0

@@ -161,6 +161,11 @@ def _command(call: Call, method: Method, type: str, id: str, **more: Any) -> Com
     )
 
 
+async def patched(call: Call, patch: Patch) -> Answer:
+    """The resource of the URL, with a patch."""
+    return await _submit(call, _command(call, "PATCH", call.route.type, call.route.id, patch=patch))
+
+
 async def _submit(call: Call, command: Command) -> Answer:
     accepted = await call.store.submit(command)
     command = structs.replace(command, id=accepted.id or command.id)

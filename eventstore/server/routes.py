@@ -71,6 +71,10 @@ def route(path: str) -> Route:
             return Route("history", base, type, _id(id))
         case [type, id, "$validate"]:
             return Route("validate", base, type, _id(id))
+        case [type, id, "$activate"]:
+            return Route("activate", base, type, _id(id))
+        case [type, id, "$deactivate"]:
+            return Route("deactivate", base, type, _id(id))
         case [type, id, "_changes"]:
             return Route("feed", base, type, _id(id))
         case [type, id, "$changes"]:

@@ -28,6 +28,9 @@ MAX_TARGET_TYPES = 200
 SHADOWS_CORE = "shadows-core"
 """The code in `meta.tag` of a definition that takes a name of FHIR's own."""
 
+DEACTIVATED = "deactivated"
+"""The code in `meta.tag` of the definition of a type that is read and not written."""
+
 _ANY = TypeDefinition("*", "primitive", schema={})
 """Any JSON. Its name is none that a definition could use."""
 
@@ -255,12 +258,16 @@ def _refusal_of_name(name: str, version: str) -> str:
 def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
     if not is_core_name(name, version) or definition.get("url") == CANONICAL + name:
         return ""
-    tags = definition.get("meta", {}).get("tag", ())
-    if any(tag.get("code") == SHADOWS_CORE for tag in tags):
+    if is_tagged(definition, SHADOWS_CORE):
         return ""
     return (
         f"{name} is a FHIR {version} type: to define your own, put a meta.tag with code {SHADOWS_CORE} on it"
     )
+
+
+def is_tagged(definition: dict[str, Any], code: str) -> bool:
+    """Whether a definition has a code among its `meta.tag`."""
+    return any(tag.get("code") == code for tag in definition.get("meta", {}).get("tag", ()))
 
 
 def resource(name: str, version: str) -> dict[str, Any] | None:

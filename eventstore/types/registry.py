@@ -40,6 +40,8 @@ class Registry(msgspec.Struct, frozen=True):
     types: dict[str, CompiledType]
     position: int = 0
     formats: tuple[Format, ...] = FORMATS
+    deactivated: frozenset[str] = frozenset()
+    """Types whose definition is tagged so: they are read and not written."""
 
     @classmethod
     def empty(cls, fhir_version: str) -> Self:
@@ -78,6 +80,11 @@ class Registry(msgspec.Struct, frozen=True):
             return id
         return id if format.changed(type, id, value, self)[0].kind_of(id) != "resource" else None
 
+    def defined_by(self, name: str) -> str:
+        """The definition of a type, as `Entity/Pump`; empty for one that is built in."""
+        found = (one.resource_types[0] for one in self.formats if one.kind_of(name) is not None)
+        return next((f"{type}/{name}" for type in found), "")
+
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
         return builtin.resource(name, self.fhir_version)
@@ -102,7 +109,11 @@ class Registry(msgspec.Struct, frozen=True):
             self.types[type].check_shape(value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
-        registry = msgspec.structs.replace(self, formats=formats)
+        deactivated = self.deactivated
+        if type in (one.resource_types[0] for one in self.formats):
+            is_off = value is not None and builtin.is_tagged(value, builtin.DEACTIVATED)
+            deactivated = deactivated | {id} if is_off else deactivated - {id}
+        registry = msgspec.structs.replace(self, formats=formats, deactivated=deactivated)
         for name in sorted(touched, key=lambda one: ("/" in one, one)):
             registry._check_alone(name, format)
             if self.kind_of(name) == "type" != registry.kind_of(name):

@@ -1,0 +1,34 @@
+"""What is asked of a definition besides reading and writing it: to let its type be written, or not."""
+
+from __future__ import annotations
+
+from eventstore.command import Patch
+from eventstore.errors import Conflict, NotFound
+from eventstore.server.call import Answer, Call
+from eventstore.server.resources import patched
+from eventstore.types.builtin import DEACTIVATED
+
+
+async def activate(call: Call) -> Answer:
+    """`POST /Entity/T/$activate`: resources of the type are written again."""
+    call.only("POST")
+    await _defined(call)
+    return await patched(call, Patch("untag", DEACTIVATED))
+
+
+async def deactivate(call: Call) -> Answer:
+    """`POST /Entity/T/$deactivate`: resources of the type are read, and not written."""
+    call.only("POST")
+    await _defined(call)
+    return await patched(call, Patch("tag", DEACTIVATED))
+
+
+async def _defined(call: Call) -> None:
+    """Raises NotFound unless the URL names the definition of a type, Conflict where it has no resources to write."""
+    call.unknown()
+    await call.store.catch_up()
+    registry, definition = call.store.registry, f"{call.route.type}/{call.route.id}"
+    if registry.defined_by(call.route.id) != definition:
+        raise NotFound(f"{definition} is no definition of a type")
+    if registry.served(call.route.id) is None:
+        raise Conflict(f"{call.route.id} is no type of resources: there is nothing to write")
