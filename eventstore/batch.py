@@ -122,7 +122,7 @@ class Batch:
         if kind.unique:
             self._claim(command.key, kind, document)
         if command.type in DEFINITION_TYPES:
-            self._define(command, document)
+            warnings = [*warnings, *self._define(command, document)]
         return self._event(command, decision, kind, body, previous, transaction, warnings)
 
     def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
@@ -146,16 +146,18 @@ class Batch:
             return command.document, command.body, command.warnings
         return admit(self.registry, kind, command.document, command.id, command.short_references)
 
-    def _define(self, command: Command, document: Document | None) -> None:
-        """Let a definition take effect: from here on in the log it is the one that counts."""
+    def _define(self, command: Command, document: Document | None) -> list[Issue]:
+        """Let a definition take effect: from here on in the log it is the one that counts. Returns what it is warned of."""
         value: dict[str, Any] | None = document.value if document is not None else None
         retired = self.registry.stops_serving(command.type, command.id, value)
         if retired is not None and self._has_resources(retired):
             raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         registry.prove(command.type, command.id, value)
+        told = registry.welcome(self.registry)
         self._begin_unique(registry)
         self.registry = registry
+        return told
 
     def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
         """Let the resource have the values of its unique places. Raises Conflict when another has one."""

@@ -119,6 +119,13 @@ _OF_FHIRSCHEMA = (
     *_DESCRIPTIVE,
 )
 
+_OF_PREFIX = (
+    Element("organization", "string", required=True, schema={"minLength": 1}),
+    Element("contact", "ContactDetail", collection=True),
+    Element("status", "code", required=True, enum=("draft", "active", "retired")),
+    *_DESCRIPTIVE,
+)
+
 
 def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
     bare = assemble(name, EntitySpec("resource", False, None), ())
@@ -127,7 +134,12 @@ def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
 
 _OURS = {
     name: _definition(name, of)
-    for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE), ("FHIRSchema", _OF_FHIRSCHEMA))
+    for name, of in (
+        ("Entity", _OF_ENTITY),
+        ("Attribute", _OF_ATTRIBUTE),
+        ("FHIRSchema", _OF_FHIRSCHEMA),
+        ("Prefix", _OF_PREFIX),
+    )
 }
 
 

@@ -17,12 +17,13 @@ from eventstore.types.entities import Entities
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
+from eventstore.types.prefixes import Prefixes, warnings
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.valuesets import has_code
 
-FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
+FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
 
 DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
@@ -110,7 +111,7 @@ class Registry(msgspec.Struct, frozen=True):
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         deactivated = self.deactivated
-        if type in (one.resource_types[0] for one in self.formats):
+        if id in touched and type in (one.resource_types[0] for one in self.formats):
             is_off = value is not None and builtin.is_tagged(value, builtin.DEACTIVATED)
             deactivated = deactivated | {id} if is_off else deactivated - {id}
         registry = msgspec.structs.replace(self, formats=formats, deactivated=deactivated)
@@ -129,6 +130,19 @@ class Registry(msgspec.Struct, frozen=True):
         name = self._format_of(type).prove(type, id, value, self)
         if name in self.types:
             self.types[name].prove()
+
+    def welcome(self, before: Registry) -> list[Issue]:
+        """What new types, that the registry before did not have, are warned of. Raises Invalid for their names."""
+        prefixes = next(one for one in self.formats if isinstance(one, Prefixes))
+        new = [
+            one.definition
+            for name, one in self.types.items()
+            if name not in before.types and one.kind != "profile"
+        ]
+        for one in new:
+            if why := prefixes.refusal(one.name, self.fhir_version):
+                raise Invalid(why, path=("id",))
+        return [issue for one in new for issue in warnings(one, self.fhir_version)]
 
     def _format_of(self, type: str) -> Format:
         return next(one for one in self.formats if type in one.resource_types)
