@@ -63,6 +63,10 @@ def route(path: str) -> Route:
             return Route("feed", base, type)
         case [type, "$validate"]:
             return Route("validate", base, type)
+        case [type, "$batch-validate"]:
+            return Route("batch-validate", base, type)
+        case ["$batch-validate", id]:
+            return Route("validation", base, "", _id(id))
         case [type, "_search"]:
             return Route("search", base, type)
         case [type, id]:
