@@ -45,6 +45,27 @@ def _nobody(events: Sequence[Event]) -> None:
     return
 
 
+async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
+    """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+    """
+    for event in await _definitions(log, registry.position, until):
+        value = msgspec.json.decode(event.data) if event.data is not None else None
+        registry = registry.apply(event.position, event.type, event.id, value)
+    return registry
+
+
+async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
+    found: list[Event] = []
+    for type in DEFINITION_TYPES:
+        at = after
+        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+            found.extend(events)
+            at = events[-1].position
+    return sorted(found, key=lambda event: event.position)
+
+
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """One transaction in the queue, and who waits for it."""
 
@@ -166,7 +187,7 @@ class Writer:
         tip = await self._log.tip()
         if tip.position <= self.tip.position:
             return
-        registry = await self._registry_at(self.registry, tip.position)
+        registry = await registry_at(self._log, self.registry, tip.position)
         span = Span(
             self.tip.position,
             tip.position,
@@ -195,25 +216,6 @@ class Writer:
                 self.trouble.begins(str(error))
             except Exception:
                 _log.exception("looking for new events failed")
-
-    async def _registry_at(self, registry: Registry, until: Position) -> Registry:
-        """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-        Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-        """
-        for event in await self._definitions(registry.position, until):
-            value = msgspec.json.decode(event.data) if event.data is not None else None
-            registry = registry.apply(event.position, event.type, event.id, value)
-        return registry
-
-    async def _definitions(self, after: Position, until: Position) -> list[Event]:
-        found: list[Event] = []
-        for type in DEFINITION_TYPES:
-            at = after
-            while events := await self._log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-                found.extend(events)
-                at = events[-1].position
-        return sorted(found, key=lambda event: event.position)
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
@@ -272,7 +274,7 @@ class Writer:
             self._not_behind(snapshot.tip)
             registry = self.registry
             if snapshot.definition > registry.position:
-                registry = await self._registry_at(registry, snapshot.tip.position)
+                registry = await registry_at(self._log, registry, snapshot.tip.position)
             now, scanned = snapshot.at or self._clock(), Rows()
             known = await known_of(self._log, commands, registry, snapshot.tip.position)
             for scan in self._scans.values():

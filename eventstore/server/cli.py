@@ -14,7 +14,7 @@ import typer
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
 from eventstore.log.opening import Place
-from eventstore.server import cli_projections, cli_stream, cli_transfer
+from eventstore.server import cli_projections, cli_stream, cli_transfer, cli_types
 from eventstore.server.cli_options import (
     CANNOT_RUN,
     DATA,
@@ -291,6 +291,7 @@ def epoch(
 
 app.add_typer(cli_stream.app, name="stream")
 app.add_typer(cli_projections.app)
+app.add_typer(cli_types.app, name="types")
 
 _UsageError: Any = typer.BadParameter.__base__
 

@@ -142,14 +142,19 @@ class CompiledType:
             why = f"the type cannot be compiled: {str(error)[: fragment.MAX_QUOTED_CHARACTERS]}"
             raise Invalid(why, path=("schema",)) from None
 
-    def _check_budget(self) -> None:
+    @property
+    def budget(self) -> tuple[tuple[str, int, int], ...]:
+        """What it takes of what a type may: of which thing, how much, and how much there may be."""
         schemas, patterns = fragment.count(self.schema)
         ours = {one["pattern"] for one in published_datatypes(self._version).values() if "pattern" in one}
-        for what, much, most in (
+        return (
             ("elements", schemas, MAX_ELEMENTS),
             ("patterns", len(patterns - ours), MAX_PATTERNS),
             ("bytes of schema", len(msgspec.json.encode(self.schema)), MAX_DEFINITION_BYTES),
-        ):
+        )
+
+    def _check_budget(self) -> None:
+        for what, much, most in self.budget:
             if much > most:
                 raise Invalid(f"{self.name} would have {much} {what}, and may have {most}", code="too-long")
 

@@ -131,9 +131,14 @@ class Registry(msgspec.Struct, frozen=True):
         if name in self.types:
             self.types[name].prove()
 
+    @property
+    def prefixes(self) -> Prefixes:
+        """What names of new types begin with."""
+        return next(one for one in self.formats if isinstance(one, Prefixes))
+
     def welcome(self, before: Registry) -> list[Issue]:
         """What new types, that the registry before did not have, are warned of. Raises Invalid for their names."""
-        prefixes = next(one for one in self.formats if isinstance(one, Prefixes))
+        prefixes = self.prefixes
         new = [
             one.definition
             for name, one in self.types.items()
