@@ -48,6 +48,7 @@ HANDLERS: dict[str, Handler] = {
     "resource": resources.resource,
     "version": resources.version,
     "activate": definitions.activate,
+    "dump": definitions.dump,
     "deactivate": definitions.deactivate,
 }
 

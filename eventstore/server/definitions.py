@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from eventstore.command import Patch
 from eventstore.errors import Conflict, NotFound
-from eventstore.server.call import Answer, Call
+from eventstore.server.call import Answer, Call, answer
 from eventstore.server.resources import patched
 from eventstore.types.builtin import DEACTIVATED
+from eventstore.types.dump import fhir_schema
 
 
 async def activate(call: Call) -> Answer:
@@ -21,6 +22,21 @@ async def deactivate(call: Call) -> Answer:
     call.only("POST")
     await _defined(call)
     return await patched(call, Patch("tag", DEACTIVATED))
+
+
+async def dump(call: Call) -> Answer:
+    """`GET /Entity/T/$dump-as-fhir-schema`: the type as a FHIRSchema. `url` is what it shall be called."""
+    call.only("GET", "HEAD")
+    call.unknown("url")
+    await call.store.catch_up()
+    registry, name = call.store.registry, call.route.id
+    if call.route.type != "Entity" or registry.defined_by(name) != f"Entity/{name}":
+        raise NotFound(f"{call.route.type}/{name} is no Entity that was defined: only these are dumped")
+    return answer(
+        fhir_schema(
+            registry.types[name].definition, call.query.get("url") or f"{call.base_url}/FHIRSchema/{name}"
+        )
+    )
 
 
 async def _defined(call: Call) -> None:

@@ -87,3 +87,28 @@ async def test_of_two_that_exclude_one_another_one_is_refused(writers: list[Clie
             ),
         )
         assert {one.status, other.status} == {201, 409}
+
+
+async def test_an_entity_is_dumped_and_comes_back_in_another_format(client: Client) -> None:
+    await client.define("Pump", isOpen=False)
+    await client.post("/Attribute", {**attribute("code"), "enum": ["a", "b"]})
+    for base in ("", "/fhir"):
+        dump = await client.get(f"{base}/Entity/Pump/$dump-as-fhir-schema?url=http://example.org/Pump")
+        assert (dump.status, dump.json["url"]) == (200, "http://example.org/Pump")
+    await client.delete("/Entity/Pump")
+    assert (await client.put("/FHIRSchema/Pump", dump.json)).status == 201
+    assert (await client.post("/fhir/Pump", {"resourceType": "Pump", "serial": "a"})).status == 201
+    refused = await client.post("/fhir/Pump", {"resourceType": "Pump", "serial": "c"})
+    assert refused.messages == ["expected one of a, b"]
+    assert (await client.get("/FHIRSchema/Pump/$dump-as-fhir-schema")).status == 404
+    assert (await client.get("/Entity/Nobody/$dump-as-fhir-schema")).status == 404
+
+
+async def test_what_a_dump_cannot_say_is_listed(client: Client) -> None:
+    await client.define("Pump", isOpen=False)
+    await client.post("/Attribute", {**attribute("string"), "isUnique": True})
+    refused = await client.get("/Entity/Pump/$dump-as-fhir-schema")
+    assert (refused.status, refused.json["errors"]) == (
+        422,
+        [{"path": ["serial"], "message": "a FHIRSchema cannot say isUnique: it is for Attributes"}],
+    )
