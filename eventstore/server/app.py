@@ -49,6 +49,7 @@ HANDLERS: dict[str, Handler] = {
     "version": resources.version,
     "activate": definitions.activate,
     "dump": definitions.dump,
+    "dump-structure": definitions.dump_structure,
     "deactivate": definitions.deactivate,
 }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from eventstore.command import Patch
 from eventstore.errors import Conflict, NotFound
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.resources import patched
 from eventstore.types.builtin import DEACTIVATED
-from eventstore.types.dump import fhir_schema
+from eventstore.types.definition import TypeDefinition
+from eventstore.types.dump import fhir_schema, structure_definition
 
 
 async def activate(call: Call) -> Answer:
@@ -26,17 +30,25 @@ async def deactivate(call: Call) -> Answer:
 
 async def dump(call: Call) -> Answer:
     """`GET /Entity/T/$dump-as-fhir-schema`: the type as a FHIRSchema. `url` is what it shall be called."""
+    return await _dumped(call, fhir_schema, "FHIRSchema")
+
+
+async def dump_structure(call: Call) -> Answer:
+    """`GET /Entity/T/$dump-as-structure-definition`: the type as a StructureDefinition."""
+    return await _dumped(call, structure_definition, "StructureDefinition")
+
+
+async def _dumped(
+    call: Call, written: Callable[[TypeDefinition, str], dict[str, Any]], format: str
+) -> Answer:
     call.only("GET", "HEAD")
     call.unknown("url")
     await call.store.catch_up()
     registry, name = call.store.registry, call.route.id
     if call.route.type != "Entity" or registry.defined_by(name) != f"Entity/{name}":
         raise NotFound(f"{call.route.type}/{name} is no Entity that was defined: only these are dumped")
-    return answer(
-        fhir_schema(
-            registry.types[name].definition, call.query.get("url") or f"{call.base_url}/FHIRSchema/{name}"
-        )
-    )
+    url = call.query.get("url") or f"{call.base_url}/{format}/{name}"
+    return answer(written(registry.types[name].definition, url))
 
 
 async def _defined(call: Call) -> None:

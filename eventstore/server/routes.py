@@ -77,6 +77,8 @@ def route(path: str) -> Route:
             return Route("validate", base, type, _id(id))
         case [type, id, "$dump-as-fhir-schema"]:
             return Route("dump", base, type, _id(id))
+        case [type, id, "$dump-as-structure-definition"]:
+            return Route("dump-structure", base, type, _id(id))
         case [type, id, "$activate"]:
             return Route("activate", base, type, _id(id))
         case [type, id, "$deactivate"]:

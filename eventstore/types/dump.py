@@ -1,4 +1,4 @@
-"""A type of one format written in another: as far as FHIRSchema can say what Entity and Attribute say. Pure."""
+"""A type of one format written in another: as far as FHIR's formats can say what Entity and Attribute say. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.definition import EXTENSION, REFERENCE, Element, TypeDefinition
 from eventstore.types.entity import MODIFIER_EXTENSION
 from eventstore.types.fhirschema import EXTENDED
+from eventstore.types.table import CANONICAL
 from eventstore.types.unique import Place
 
 _OF_ALL = frozenset(("id", "meta", "resourceType", EXTENSION, MODIFIER_EXTENSION))
@@ -20,9 +21,7 @@ def fhir_schema(definition: TypeDefinition, url: str) -> dict[str, Any]:
     What FHIR is stricter in holds for it then: nothing empty or blank, and only FHIR's own keys beside the elements.
     Raises Invalid with every key that a FHIRSchema cannot say.
     """
-    issues = list(_unsayable(definition))
-    if issues:
-        raise Invalid(issues)
+    _check(definition, "FHIRSchema")
     about: dict[str, Any] = {
         "resourceType": "FHIRSchema",
         "id": definition.name,
@@ -38,6 +37,67 @@ def fhir_schema(definition: TypeDefinition, url: str) -> dict[str, Any]:
     contained: list[dict[str, Any]] = []
     about |= _open(definition.open) | _children(definition.elements, (), contained) | _flag(definition)
     return about | ({"contained": contained} if contained else {})
+
+
+def structure_definition(definition: TypeDefinition, url: str) -> dict[str, Any]:
+    """The same as a StructureDefinition, which cannot say either that a type or an object is open."""
+    _check(definition, "StructureDefinition")
+    is_type = definition.kind == "type"
+    contained: list[dict[str, Any]] = []
+    elements = list(_lines(definition.elements, (definition.name,), contained))
+    about: dict[str, Any] = {
+        "resourceType": "StructureDefinition",
+        "id": definition.name,
+        "url": url,
+        "name": definition.name,
+        "status": "active",
+        "kind": "complex-type" if is_type else "resource",
+        "abstract": definition.kind == "abstract",
+        "type": definition.name,
+        "baseDefinition": CANONICAL + ("Element" if is_type else "DomainResource"),
+        "derivation": "specialization",
+        "differential": {"element": [{"id": definition.name, "path": definition.name}, *elements]},
+    }
+    return about | ({"contained": contained} if contained else {})
+
+
+def _lines(
+    elements: tuple[Element, ...], above: Place, contained: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The ElementDefinitions of an object, those of its objects after each; a choice is one."""
+    named: dict[str, list[Element]] = {}
+    for element in (one for one in elements if one.name not in _OF_ALL):
+        named.setdefault(f"{element.choice}[x]" if element.choice else element.name, []).append(element)
+    for name, options in named.items():
+        first, place = options[0], (*above, name)
+        path = ".".join(place)
+        line: dict[str, Any] = {
+            "id": path,
+            "path": path,
+            "min": int(first.required),
+            "max": "*" if first.collection else "1",
+            "type": [_type(one) for one in options],
+        }
+        yield line | _bound(first, place[1:], contained)
+        yield from _lines(first.children, place, contained)
+
+
+def _type(element: Element) -> dict[str, Any]:
+    targets = {"targetProfile": [CANONICAL + one for one in element.refers]} if element.refers else {}
+    return {"code": element.type or "BackboneElement", **targets}
+
+
+def _bound(element: Element, place: Place, contained: list[dict[str, Any]]) -> dict[str, Any]:
+    """The binding that an enum becomes, to a value set that is added to what is contained."""
+    if not element.enum:
+        return {}
+    contained.append(_value_set("-".join(place), element.enum))
+    return {"binding": {"strength": "required", "valueSet": f"#{contained[-1]['id']}"}}
+
+
+def _check(definition: TypeDefinition, format: str) -> None:
+    if issues := list(_unsayable(definition, format)):
+        raise Invalid(issues)
 
 
 def _flag(definition: TypeDefinition) -> dict[str, Any]:
@@ -75,9 +135,7 @@ def _element(element: Element, place: Place, contained: list[dict[str, Any]]) ->
     said |= {"array": True} if element.collection else {"scalar": True}
     if element.refers:
         said |= {"type": REFERENCE, "refers": list(element.refers)}
-    if element.enum:
-        contained.append(_value_set("-".join(place), element.enum))
-        said["binding"] = {"strength": "required", "valueSet": f"#{contained[-1]['id']}"}
+    said |= _bound(element, place, contained)
     if element.type:
         return said
     below = _children(element.children, place, contained)
@@ -94,29 +152,31 @@ def _value_set(id: str, codes: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-def _unsayable(definition: TypeDefinition) -> Iterator[Issue]:
+def _unsayable(definition: TypeDefinition, format: str) -> Iterator[Issue]:
     if definition.schema is not None:
-        yield _not(("schema",), "schema", "write its rules as constraints")
+        yield _not(format, ("schema",), "schema", "write its rules as constraints")
     if definition.sequence is not None:
-        yield _not(("idGeneration",), "idGeneration", "ids of a sequence are for Entities")
-    yield from _unsayable_in(definition.elements, ())
+        yield _not(format, ("idGeneration",), "idGeneration", "ids of a sequence are for Entities")
+    if definition.open and format != "FHIRSchema":
+        yield _not(format, ("isOpen",), "isOpen", "dump it as a FHIRSchema")
+    yield from _unsayable_in(definition.elements, (), format)
 
 
-def _unsayable_in(elements: tuple[Element, ...], above: Path) -> Iterator[Issue]:
-    for element in (one for one in elements if one.name not in _OF_ALL or above):
+def _unsayable_in(elements: tuple[Element, ...], above: Path, format: str) -> Iterator[Issue]:
+    for element in (one for one in elements if one.name not in _OF_ALL):
         at = (*above, element.name)
-        if element.name in _OF_ALL:
-            continue
         if element.schema is not None:
-            yield _not(at, "schema", "write its rules as constraints")
+            yield _not(format, at, "schema", "write its rules as constraints")
         if not all(isinstance(value, str) for value in element.enum):
-            yield _not(at, "an enum of anything but strings", "write it as a constraint")
+            yield _not(format, at, "an enum of anything but strings", "write it as a constraint")
         if element.unique:
-            yield _not(at, "isUnique", "it is for Attributes")
+            yield _not(format, at, "isUnique", "it is for Attributes")
         if element.extension_url:
-            yield _not(at, "extensionUrl", "define the extension by a profile of Extension")
-        yield from _unsayable_in(element.children, at)
+            yield _not(format, at, "extensionUrl", "define the extension by a profile of Extension")
+        if element.open and format != "FHIRSchema":
+            yield _not(format, at, "isOpen", "dump it as a FHIRSchema")
+        yield from _unsayable_in(element.children, at, format)
 
 
-def _not(at: Path, key: str, instead: str) -> Issue:
-    return Issue(f"a FHIRSchema cannot say {key}: {instead}", at, "not-supported")
+def _not(format: str, at: Path, key: str, instead: str) -> Issue:
+    return Issue(f"a {format} cannot say {key}: {instead}", at, "not-supported")

@@ -8,7 +8,7 @@ import pytest
 from harness.definitions import Definitions
 
 from eventstore.errors import Invalid
-from eventstore.types.dump import fhir_schema
+from eventstore.types.dump import fhir_schema, structure_definition
 
 URL = "http://example.org/FHIRSchema/Pump"
 
@@ -17,23 +17,22 @@ def dumped(definitions: Definitions) -> dict[str, Any]:
     return fhir_schema(definitions.registry.types["Pump"].definition, URL)
 
 
-def again(definitions: Definitions) -> Definitions:
+def again(definitions: Definitions, written: Any = fhir_schema) -> Definitions:
     """The same type by its dump."""
-    value = dumped(definitions)
+    value = written(definitions.registry.types["Pump"].definition, URL)
     found = Definitions()
-    found.put(
-        "FHIRSchema", "Pump", {key: one for key, one in value.items() if key not in ("resourceType", "id")}
-    )
+    about = {key: one for key, one in value.items() if key not in ("resourceType", "id")}
+    found.put(value["resourceType"], "Pump", about)
     return found
 
 
-def pump(**fields: Any) -> Definitions:
+def pump(is_open: bool = True, **fields: Any) -> Definitions:
     definitions = Definitions()
     definitions.entity("Pump", **fields)
     definitions.attribute("Pump", "serial", "string", isRequired=True)
     definitions.attribute("Pump", "alarms", "code", isCollection=True, enum=["air", "it's"])
     definitions.attribute("Pump", "place.ward", "string", isRequired=True)
-    definitions.attribute("Pump", "beds", isCollection=True, isOpen=True)
+    definitions.attribute("Pump", "beds", isCollection=True, isOpen=is_open)
     definitions.attribute("Pump", "beds.n", "integer")
     definitions.attribute("Pump", "value", union=["Quantity", "string"])
     definitions.attribute("Pump", "patient", refers=["Patient"])
@@ -46,25 +45,45 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+CHANGES: list[dict[str, Any]] = [
         {}, {"serial": None}, {"alarms": ["fire"]}, {"alarms": "air"}, {"place": {}}, {"place": {"ward": "x", "y": 1}},
         {"beds": [{"n": "x"}]}, {"valueString": "too"}, {"patient": {"reference": "Device/d"}}, {"extra": 1},
         {"serial": ["A-7"]},
-    ],
-)  # fmt: skip
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("fields", [{}, {"isOpen": True}])
 def test_the_verdict_is_the_same(change: dict[str, Any], fields: dict[str, Any]) -> None:
     body = {key: value for key, value in {**GOOD, **change}.items() if value is not None}
     entity = pump(**fields)
 
-    def places(definitions: Definitions) -> set[tuple[str | int, ...]]:
-        issues = definitions.issues({"resourceType": "Pump", "id": "p", **body})
-        return {issue.path for issue in issues if issue.severity != "warning"}
+    assert bool(places(entity, body)) == bool(places(again(entity), body))
+    assert places(pump(), body) if change else not places(pump(), body)
 
-    assert bool(places(entity)) == bool(places(again(entity)))
-    assert places(pump()) if change else not places(pump())
+
+def places(definitions: Definitions, body: dict[str, Any]) -> set[tuple[str | int, ...]]:
+    """Where something is wrong with a pump."""
+    issues = definitions.issues({"resourceType": "Pump", "id": "p", **body})
+    return {issue.path for issue in issues if issue.severity != "warning"}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_structure_definition_gives_it_too(change: dict[str, Any]) -> None:
+    body = {key: value for key, value in {**GOOD, "beds": [{"n": 1}], **change}.items() if value is not None}
+    entity = pump(is_open=False)
+    assert (
+        bool(places(entity, body)) == bool(places(again(entity, structure_definition), body)) == bool(change)
+    )
+
+
+def test_a_structure_definition_cannot_say_open() -> None:
+    with pytest.raises(Invalid) as refused:
+        again(pump(isOpen=True), structure_definition)
+    assert [(issue.path, issue.message) for issue in refused.value.issues] == [
+        (("isOpen",), "a StructureDefinition cannot say isOpen: dump it as a FHIRSchema"),
+        (("beds",), "a StructureDefinition cannot say isOpen: dump it as a FHIRSchema"),
+    ]
 
 
 def test_what_it_looks_like() -> None:
