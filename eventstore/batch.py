@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
+from eventstore.claims import Claims, Known, claims_of
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
 from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
@@ -83,8 +84,11 @@ def may_retire(command: Command) -> bool:
 class Batch:
     """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
 
-    def __init__(self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes], known: Known
+    ) -> None:
         self.registry = registry
+        self.claims = Claims(known)
         self.tip = snapshot.tip
         self.changes: list[Change] = []
         self._last: dict[Key, Previous] = dict(snapshot.previous)
@@ -102,6 +106,7 @@ class Batch:
         Those of a prepared transaction take effect as they were prepared. Raises Outdated when they cannot.
         """
         undo = (self.registry, self.tip, len(self.changes), dict(self._last) if len(commands) > 1 else None)
+        claims = self.claims.save() if len(commands) > 1 else None
         first = self.tip.position + 1
         try:
             if prepared is not None:
@@ -111,6 +116,8 @@ class Batch:
             self.registry, self.tip, length, last = undo
             del self.changes[length:]
             self._last = self._last if last is None else last
+            if claims is not None:
+                self.claims.restore(claims)
             raise
 
     def _follow(self, prepared: Prepared, transaction: Position) -> list[Accepted]:
@@ -118,6 +125,7 @@ class Batch:
         if self.registry.position != prepared.base:
             raise Outdated("definitions have changed meanwhile; try again")
         registry = prepared.registry.moved(prepared.after, self.tip.position - prepared.after)
+        self._begin_unique(registry)
         self.registry = registry
         accepted = [
             self._apply(
@@ -131,6 +139,13 @@ class Batch:
 
     def _apply(self, command: Command, transaction: Position, *, defined: bool = False) -> Accepted:
         kind = served(self.registry, command.type)
+        if command.type in self.registry.deactivated:
+            definition = self.registry.defined_by(command.type)
+            raise Conflict(
+                f"{command.type} is deactivated: it is read and not written; POST /{definition}/$activate lets it"
+            )
+        if command.given and kind.definition.sequence is not None:
+            command = self._numbered(command, kind, kind.definition.sequence)
         previous = self._last.get(command.key)
         decision = decide(command, previous)
         if decision == "unchanged":
@@ -144,9 +159,25 @@ class Batch:
         )
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
+        if kind.unique:
+            self._claim(command.key, kind, document)
         if command.type in DEFINITION_TYPES and not defined:
-            self._define(command, document)
+            warnings = [*warnings, *self._define(command, document)]
         return self._event(command, decision, kind, body, previous, transaction, warnings)
+
+    def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
+        """The command with the next id of the type's sequence: the position that its event will have.
+
+        Raises Conflict when a client has used that id.
+        """
+        position = self.tip.position + 1
+        id = f"{prefix}{position}"
+        if (command.type, id) in self._last or self.claims.is_taken(command.type, id, position):
+            raise Conflict(f"{command.type}/{id}, next in the sequence, was there before: send it again")
+        body = command.body
+        if body is not None and command.document is not None:
+            body = splice(command.document, kind.name, id)
+        return msgspec.structs.replace(command, id=id, body=body)
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
@@ -155,8 +186,8 @@ class Batch:
             return command.document, command.body, command.warnings
         return admit(self.registry, kind, command.document, command.id, command.short_references)
 
-    def _define(self, command: Command, document: Document | None) -> None:
-        """Let a definition take effect: from here on in the log it is the one that counts."""
+    def _define(self, command: Command, document: Document | None) -> list[Issue]:
+        """Let a definition take effect: from here on in the log it is the one that counts. Returns what it is warned of."""
         value: dict[str, Any] | None = document.value if document is not None else None
         retired = self.registry.stops_serving(command.type, command.id, value)
         if retired is not None:
@@ -164,7 +195,25 @@ class Batch:
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         registry.prove(command.type, command.id, value)
         registry.check_expressions(command.type, command.id)
+        told = registry.welcome(self.registry)
+        self._begin_unique(registry)
         self.registry = registry
+        return told
+
+    def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
+        """Let the resource have the values of its unique places. Raises Conflict when another has one."""
+        wanted = claims_of(kind.name, kind.unique, document.value if document is not None else None)
+        self.claims.check(key, wanted)
+        self.claims.take(key, wanted)
+
+    def _begin_unique(self, registry: Registry) -> None:
+        """Look at what there is at the places that become unique with this registry. Raises Conflict, Unscanned."""
+        for name, kind in registry.types.items():
+            before = self.registry.types.get(name)
+            if kind is not before and (new := set(kind.unique) - set(before.unique if before else ())):
+                changed = {change.event.id: change.event.data for change in self._changes_of(name)}
+                bodies = {id: read(data).value if data else None for id, data in changed.items()}
+                self.claims.begin(kind, new, bodies)
 
     def _check_empty(self, type: str) -> None:
         """Raise Conflict when a type that is to go has resources."""
@@ -201,7 +250,7 @@ class Batch:
         self.changes.append(Change(event, previous))
         self.tip = Tip(position, self._at, event.hash)
         self._last[command.key] = Previous(position, decision, self._at, data)
-        return Accepted(decision, position, self._at, data, tuple(warnings))
+        return Accepted(decision, position, self._at, data, tuple(warnings), command.id)
 
 
 def _resolved(command: Command, stored: bytes) -> Command:

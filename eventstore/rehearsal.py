@@ -88,6 +88,7 @@ class _Line:
 
     def define(self, definitions: Sequence[Wanted], progress: Callable[[int], None]) -> None:
         """Apply the definitions, then prove those that are new: what one lacks another may define."""
+        before = self.registry
         wrong: list[tuple[Wanted, QuireError]] = []
         for done, one in enumerate(definitions, 1):
             with _told(wrong, one):
@@ -100,6 +101,7 @@ class _Line:
                 self.registry.prove(one.type, one.id, value)
         if wrong:
             raise _all(wrong)
+        self.registry.welcome(before)
 
     def _apply(self, one: Wanted) -> None:
         before = self._previous.get(one.key)

@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from time import monotonic, perf_counter
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
 from eventstore.batch import Batch, Prepared, may_retire
+from eventstore.claiming import complete, known_of, learn, scan_ahead, scan_page
+from eventstore.claims import Scan, Unscanned
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
@@ -31,6 +34,9 @@ LOOK_SECONDS = 0.25
 
 _log = logging.getLogger("quire.writer")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Project = Callable[[Sequence[Change]], Rows]
 """The inline projections, as one pure function."""
 
@@ -41,6 +47,27 @@ Committed = Callable[[Sequence[Event]], None]
 
 def _nobody(events: Sequence[Event]) -> None:
     return
+
+
+async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
+    """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+    """
+    for event in await _definitions(log, registry.position, until):
+        value = msgspec.json.decode(event.data) if event.data is not None else None
+        registry = registry.apply(event.position, event.type, event.id, value)
+    return registry
+
+
+async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
+    found: list[Event] = []
+    for type in DEFINITION_TYPES:
+        at = after
+        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+            found.extend(events)
+            at = events[-1].position
+    return sorted(found, key=lambda event: event.position)
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
@@ -116,6 +143,7 @@ class Writer:
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
+        self._scans: dict[str, Scan] = {}
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -123,6 +151,7 @@ class Writer:
         """Learn the types and the tip from the log, begin to write, and look for what others write."""
         self._log.nodes.on_append(self._heard)
         await self.catch_up()
+        await complete(self._log, self.registry)
         self._task = asyncio.create_task(self._run(), name="quire-writer")
         self._watch = asyncio.create_task(self._look(), name="quire-watch")
 
@@ -217,7 +246,7 @@ class Writer:
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit the batch; when it fails, one at a time, so that only the culprit does. All get an answer."""
         try:
-            await self._commit(batch)
+            await self._scanned_and_committed(batch)
         except Exception as error:
             self.stats.failed += 1
             if isinstance(error, Unavailable):
@@ -231,6 +260,18 @@ class Writer:
             for waiting in batch:
                 await self._write([waiting])
 
+    async def _scanned_and_committed(self, batch: list[_Waiting]) -> None:
+        """Commit; where a place becomes unique, read what there is while the log is free for others, and once more."""
+        try:
+            while True:
+                try:
+                    return await self._commit(batch)
+                except Unscanned as needed:
+                    self._scans[needed.kind.name] = scan = Scan(needed.kind)
+                    await scan_ahead(self._log, scan)
+        finally:
+            self._scans.clear()
+
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         started = perf_counter()
         commands = [command for one in waiting for command in one.commands]
@@ -240,11 +281,21 @@ class Writer:
             registry = self.registry
             if snapshot.definition > registry.position:
                 registry = await registry_at(self._log, registry, snapshot.tip.position)
-            batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
-            if any(one.prepared is not None for one in waiting):
-                answers, rows = await asyncio.to_thread(self._decided, batch, waiting)
-            else:
-                answers, rows = self._decided(batch, waiting)
+            now, scanned = snapshot.at or self._clock(), Rows()
+            known = await known_of(self._log, commands, registry, snapshot.tip.position)
+            for scan in self._scans.values():
+                while scan.position < snapshot.tip.position:
+                    await scan_page(self._log, scan, snapshot.tip.position, scanned)
+            known.scans = self._scans
+            while True:
+                batch = Batch(snapshot, registry, now, _salt, known)
+                answers = await _done(waiting, _transacted, batch, waiting)
+                if not batch.claims.unknown and not batch.claims.unknown_ids:
+                    break
+                await learn(self._log, known, batch.claims.unknown, batch.claims.unknown_ids)
+            rows = await _done(waiting, self._project, batch.changes)
+            rows.overlay(scanned)
+            batch.claims.write(rows)
         except BaseException:
             await self._log.release()
             raise
@@ -261,13 +312,6 @@ class Writer:
                 one.accept(answer)
             else:
                 one.refuse(answer)
-
-    def _decided(
-        self, batch: Batch, waiting: Sequence[_Waiting]
-    ) -> tuple[list[list[Accepted] | Exception], Rows]:
-        """What becomes of each. Beside the event loop when there is a prepared one, which may be large."""
-        answers = [_transact(batch, one) for one in waiting]
-        return answers, self._project(batch.changes)
 
     def _not_behind(self, tip: Tip) -> None:
         """Raises Unavailable when the log is not what it was: its positions would be given a second time."""
@@ -303,25 +347,15 @@ class Writer:
         self._committed(events)
 
 
-async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
-    """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-    """
-    for event in await _definitions(log, registry.position, until):
-        value = msgspec.json.decode(event.data) if event.data is not None else None
-        registry = registry.apply(event.position, event.type, event.id, value)
-    return registry
+async def _done(waiting: Sequence[_Waiting], work: Callable[P, T], *about: P.args, **more: P.kwargs) -> T:
+    """Do it; beside the event loop when a prepared transaction, which may be large, is among those that wait."""
+    if any(one.prepared is not None for one in waiting):
+        return await asyncio.to_thread(work, *about, **more)
+    return work(*about, **more)
 
 
-async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
-    found: list[Event] = []
-    for type in DEFINITION_TYPES:
-        at = after
-        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-            found.extend(events)
-            at = events[-1].position
-    return sorted(found, key=lambda event: event.position)
+def _transacted(batch: Batch, waiting: Sequence[_Waiting]) -> list[list[Accepted] | Exception]:
+    return [_transact(batch, one) for one in waiting]
 
 
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:

@@ -14,7 +14,7 @@ import typer
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
 from eventstore.log.opening import Place
-from eventstore.server import cli_package, cli_projections, cli_stream, cli_transfer
+from eventstore.server import cli_package, cli_projections, cli_stream, cli_transfer, cli_types
 from eventstore.server.cli_options import (
     CANNOT_RUN,
     DATA,
@@ -289,6 +289,7 @@ def epoch(
 app.add_typer(cli_package.app, name="package")
 app.add_typer(cli_stream.app, name="stream")
 app.add_typer(cli_projections.app)
+app.add_typer(cli_types.app, name="types")
 
 _UsageError: Any = typer.BadParameter.__base__
 

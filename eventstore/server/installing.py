@@ -225,7 +225,7 @@ def _marked(rehearsed: Rehearsed) -> list[Left]:
     types = rehearsed.prepared.registry
     found = []
     for one in rehearsed.changed:
-        definition = types.defined_by(one.type, one.id) if one.data is not None else None
+        definition = types.definition_in(one.type, one.id) if one.data is not None else None
         if definition is not None and (left := [*definition.unchecked, *unchecked(definition)]):
             found.append(Left(one.name, f"not checked: {'; '.join(left)}"))
     return found

@@ -29,7 +29,7 @@ async def validate(call: Call) -> Answer:
     if not call.strict:
         document.value.setdefault("resourceType", kind.name)
         kind.normalise(document.value)
-    issues = _checked(call.store.registry, kind, document, profiles)
+    issues = checked(call.store.registry, kind, document, profiles)
     is_valid = all(issue.severity == "warning" for issue in issues)
     told = issues or [Issue("all ok", code="informational", severity="information")]
     about = outcome(told, call.route.base, kind.name)
@@ -56,7 +56,7 @@ def _url(parameter: dict[str, Any]) -> str:
     return str(found)
 
 
-def _checked(registry: Registry, kind: CompiledType, document: Document, profiles: list[str]) -> list[Issue]:
+def checked(registry: Registry, kind: CompiledType, document: Document, profiles: list[str]) -> list[Issue]:
     issues = registry.check(kind, document)
     for url in profiles:
         found = registry.profile(url)

@@ -25,12 +25,13 @@ from eventstore.types.fhirpath.values import Node
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
+from eventstore.types.prefixes import Prefixes, warnings
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.valuesets import codes_of, has_code
 
-FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
+FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
 
 DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
@@ -48,6 +49,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     types: dict[str, CompiledType]
     position: int = 0
     formats: tuple[Format, ...] = FORMATS
+    deactivated: frozenset[str] = frozenset()
+    """Types whose definition is tagged so: they are read and not written."""
 
     @classmethod
     def empty(cls, fhir_version: str) -> Self:
@@ -95,12 +98,17 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
         keys = self.resources_of(name)
         return keys if ("Entity", name) in keys and self.types[name].definition.open else []
 
-    def defined_by(self, type: str, id: str) -> TypeDefinition | None:
+    def definition_in(self, type: str, id: str) -> TypeDefinition | None:
         """What a StructureDefinition or FHIRSchema makes, if it makes something."""
         specs = next(
             (one.specs for one in self.formats if isinstance(one, Specs) and type in one.resource_types), {}
         )
         return specs[id].definition if id in specs else None
+
+    def defined_by(self, name: str) -> str:
+        """The definition of a type, as `Entity/Pump`; empty for one that is built in."""
+        found = (one.resource_types[0] for one in self.formats if one.kind_of(name) is not None)
+        return next((f"{type}/{name}" for type in found), "")
 
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
@@ -126,7 +134,11 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
             self.types[type].check_shape(value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
-        registry = msgspec.structs.replace(self, formats=formats)
+        deactivated = self.deactivated
+        if id in touched and type in (one.resource_types[0] for one in self.formats):
+            is_off = value is not None and builtin.is_tagged(value, builtin.DEACTIVATED)
+            deactivated = deactivated | {id} if is_off else deactivated - {id}
+        registry = msgspec.structs.replace(self, formats=formats, deactivated=deactivated)
         for name in sorted(touched, key=lambda one: ("/" in one, one)):
             registry._check_alone(name, format)
             if self.kind_of(name) == "type" != registry.kind_of(name):
@@ -148,9 +160,27 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
 
         Only one that comes alone: what a package has of them is marked, and never holds back the others.
         """
-        definition = self.defined_by(type, id)
+        definition = self.definition_in(type, id)
         if definition is not None and (issues := [*unparsable(definition)]):
             raise Invalid(issues)
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """What names of new types begin with."""
+        return next(one for one in self.formats if isinstance(one, Prefixes))
+
+    def welcome(self, before: Registry) -> list[Issue]:
+        """What new types, that the registry before did not have, are warned of. Raises Invalid for their names."""
+        prefixes = self.prefixes
+        new = [
+            one.definition
+            for name, one in self.types.items()
+            if name not in before.types and one.kind != "profile"
+        ]
+        for one in new:
+            if why := prefixes.refusal(one.name, self.fhir_version):
+                raise Invalid(why, path=("id",))
+        return [issue for one in new for issue in warnings(one, self.fhir_version)]
 
     def _format_of(self, type: str) -> Format:
         return next(one for one in self.formats if type in one.resource_types)

@@ -11,6 +11,7 @@ from harness.packages import EXAMPLE, HEAD, NIGHT, SEAT, WARD
 
 from eventstore.batch import Batch, Outdated
 from eventstore.body import read
+from eventstore.claims import Known
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid
@@ -35,7 +36,7 @@ def rehearsed(
 
 def batch(registry: Registry, tip: int, previous: dict[Key, Previous] | None = None) -> Batch:
     snapshot = Snapshot(Tip(tip, NOW, b"h" * 32), registry.position, previous or {}, {"acme-Ward": 1})
-    return Batch(snapshot, registry, NOW, lambda: b"s" * 16)
+    return Batch(snapshot, registry, NOW, lambda: b"s" * 16, Known())
 
 
 def one_by_one(tip: int) -> tuple[Registry, Batch]:
