@@ -19,6 +19,7 @@ from eventstore.types.definition import (
     sites,
 )
 from eventstore.types.fhirpath.expression import Expression, compile_expression
+from eventstore.types.fhirpath.model import names_in
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Ruled, Scope
@@ -65,9 +66,10 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
     resource = Node(scope.resource, _type_of(scope.resource))
     root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
     verdicts: dict[Expression, bool] = {}
+    names = names_in(node, environment.types)
     for one in ruled.constraints:
         expression, _ = _compiled(one.expression)
-        if expression is None:
+        if expression is None or _is_vacuous(expression, names):
             continue
         try:
             if expression not in verdicts:
@@ -77,6 +79,12 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
                 scope.tell(what, ruled.path, INVARIANT, one.severity)
         except NotSupported as error:
             scope.tell_once(f"{one.key} is not checked: {error}", ruled.path)
+
+
+def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:
+    """It holds, as what it speaks of is not there."""
+    needed = expression.holds_without
+    return needed is not None and names is not None and needed.isdisjoint(names)
 
 
 def _type_of(resource: Any) -> str:

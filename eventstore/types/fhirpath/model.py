@@ -146,6 +146,16 @@ def children_named(items: list[Any], name: str, types: Types) -> list[Any]:
     return found
 
 
+def names_in(node: Node, types: Types) -> set[str] | None:
+    """What may be asked for by name at a node and found; None where nobody can say."""
+    value, shape = node.value, types.shape(node.type)
+    if type(value) is not dict or shape is None:
+        return None
+    keys = {key[1:] if key[:1] == "_" else key for key in value}
+    names = {shape.keyed[key].name for key in keys if key in shape.keyed}
+    return keys | names | {node.type.replace("-", ".").partition(".")[0]}
+
+
 def is_there(node: Node, name: str, types: Types) -> bool:
     """A node has a child of that element name."""
     value = node.value
@@ -163,7 +173,8 @@ _NOTHING: tuple[Any, ...] = (None, [])
 def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[Field, ...]:
     shape = types.shape(type)
     if shape is not None and name in shape.named:
-        return shape.named[name]
+        fields = shape.named[name]
+        return fields if len(fields) <= len(value) else _options(shape, value, name)
     if name in value or f"_{name}" in value:
         return (_COMMON.get(name) or _field(name, ""),)
     if shape is not None:
@@ -173,6 +184,12 @@ def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[
         for key in value
         if key.startswith(name) and key[len(name) :] in _SUFFIXES
     )
+
+
+def _options(shape: Shape, value: dict[str, Any], name: str) -> tuple[Field, ...]:
+    """Of a choice of many types those that an object has."""
+    there = [key[1:] if key[:1] == "_" else key for key in value if name in key]
+    return tuple(shape.keyed[key] for key in dict.fromkeys(there) if key in shape.keyed)
 
 
 def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> None:
