@@ -36,7 +36,10 @@ ALL, R4S, R5 = FHIR_VERSIONS, ("4.0.1", "4.3.0"), ("5.0.0",)
 SHORTER = "the same, in fewer steps"
 REWRITTEN: dict[str, tuple[tuple[str, ...], str]] = {
     "eld-2": (ALL, SHORTER),
-    "eld-11": (ALL, "asks only that there are types, not what they are; in 5.0.0 contains() of several texts too"),
+    "eld-11": (
+        ALL,
+        "asks only that there are types, not what they are; in 5.0.0 contains() of several texts too",
+    ),
     "eld-13": (ALL, SHORTER),
     "eld-14": (ALL, SHORTER),
     "eld-17": (ALL, SHORTER),
@@ -44,7 +47,10 @@ REWRITTEN: dict[str, tuple[tuple[str, ...], str]] = {
     "eld-20": (("4.0.1",), "is true of every path of which a part is right: ^ and $ are missing"),
     "eld-26": (R5, SHORTER),
     "eld-27": (R5, SHORTER),
-    "eld-28": (R5, "refuses valueAlternatives where there is no mustHaveValue: nothing implies false is nothing"),
+    "eld-28": (
+        R5,
+        "refuses valueAlternatives where there is no mustHaveValue: nothing implies false is nothing",
+    ),
     "sdf-0": (R4S, "is true of every name of which a part is right: ^ and $ are missing"),
     "sdf-8": (ALL, "takes steps with the square of the elements"),
     "sdf-8a": (ALL, "takes steps with the square of the elements"),
@@ -53,8 +59,14 @@ REWRITTEN: dict[str, tuple[tuple[str, ...], str]] = {
     "sdf-17": (ALL, "asks for ids too, of which sdf-14 tells"),
     "sdf-19": (R5, "compares the whole snapshot with the whole differential to unite them"),
     "sdf-23": (ALL, "compares the whole snapshot with the whole differential to unite them"),
-    "sdf-24": (("4.3.0",), "asks an element for its length(), and ids that need not be there: as in 5.0.0"),
-    "sdf-25": (("4.3.0",), "asks an element for its length(), and ids that need not be there: as in 5.0.0"),
+    "sdf-24": (
+        ("4.3.0", "5.0.0"),
+        "in 4.3.0 asks an element for its length(); in 5.0.0 the same, in fewer steps",
+    ),
+    "sdf-25": (
+        ("4.3.0", "5.0.0"),
+        "in 4.3.0 asks an element for its length(); in 5.0.0 the same, in fewer steps",
+    ),
     "sdf-26": (R5, "compares a boolean with a text, and so never tells"),
 }
 """Constraints that are written otherwise than they are published: in which versions, and why."""

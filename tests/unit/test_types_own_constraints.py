@@ -121,7 +121,9 @@ def test_what_an_element_may_not_say(version: str, key: str, fields: Any, path: 
 
 
 @pytest.mark.parametrize(("version", "key", "definition", "path"), by_version(WHOLE))
-def test_what_a_definition_may_not_say(version: str, key: str, definition: Any, path: tuple[Any, ...]) -> None:
+def test_what_a_definition_may_not_say(
+    version: str, key: str, definition: Any, path: tuple[Any, ...]
+) -> None:
     issue = told(version, definition)[key]
     assert (issue.severity, issue.code, issue.path) == ("error", "invariant", path)
 

@@ -200,14 +200,15 @@ def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> N
             one = items[index] if index < len(items) else None
             other = twins[index] if index < len(twins) else None
             if one is not None or other is not None:
-                found.append(Node(one, _type_of(one, kind, field.slot), other, node, field.key, index))
+                found.append(
+                    Node(one, _type_of(one, kind) if field.slot else kind, other, node, field.key, index)
+                )
     elif item is not None or twin is not None:
-        found.append(Node(item, _type_of(item, kind, field.slot), twin, node, field.key))
+        found.append(Node(item, _type_of(item, kind) if field.slot else kind, twin, node, field.key))
 
 
-def _type_of(value: Any, declared: str, slot: bool) -> str:
-    if not slot:
-        return declared
+def _type_of(value: Any, declared: str) -> str:
+    """Of what stands where any resource may."""
     if type(value) is dict:
         named = value.get("resourceType")
         return named if type(named) is str else declared
