@@ -52,3 +52,12 @@ def test_the_built_in_ones_hold_of_nothing_when_they_are_run(version: str) -> No
                 tried += 1
                 assert expression.holds(Node({}, one.name), environment), rule.key
     assert tried > 20
+
+
+def test_of_a_choice_of_many_types_only_the_named_is_found() -> None:
+    """And by its twin alone too."""
+    environment = Definitions("5.0.0").registry.environment
+    node = Node({"defaultValueString": "a", "_fixedCode": {"id": "x"}}, "ElementDefinition")
+    for expression, holds in (("defaultValue = 'a'", True), ("fixed.exists()", True), ("fixed = 'a'", False)):
+        assert compile_expression(expression).holds(node, environment) is holds
+    assert not compile_expression("pattern.exists() or value.exists()").holds(node, environment)

@@ -188,8 +188,9 @@ def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[
 
 def _options(shape: Shape, value: dict[str, Any], name: str) -> tuple[Field, ...]:
     """Of a choice of many types those that an object has."""
-    there = [key[1:] if key[:1] == "_" else key for key in value if name in key]
-    return tuple(shape.keyed[key] for key in dict.fromkeys(there) if key in shape.keyed)
+    there = dict.fromkeys(key[1:] if key[:1] == "_" else key for key in value if name in key)
+    fields = [shape.keyed[key] for key in there if key in shape.keyed]
+    return tuple(field for field in fields if field.name == name)
 
 
 def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> None:

@@ -28,8 +28,8 @@ def of_text(function: Callable[..., Any]) -> Function:
     """A function of one text, and of texts; nothing where one of them is missing."""
 
     def of_items(scope: Scope, items: Items, *arguments: Items) -> Items:
-        texts = [only_text(given) for given in (items, *arguments)]
-        if any(text is None for text in texts):
+        texts = [only_text(items), *map(only_text, arguments)]
+        if None in texts:
             return []
         found = function(*texts)
         return found if isinstance(found, list) else [short(found)]
