@@ -16,6 +16,7 @@ from eventstore.log.base import Snapshot
 from eventstore.projection import Change
 from eventstore.types.compiled import CompiledType
 from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.types.terminology import TERMS
 
 
 def served(registry: Registry, type: str) -> CompiledType:
@@ -51,7 +52,7 @@ def may_retire(command: Command) -> bool:
 
     A write of an Entity, when it says another `type`; of other definitions, always.
     """
-    if command.type == "Attribute" or command.type not in DEFINITION_TYPES:
+    if command.type in ("Attribute", *TERMS) or command.type not in DEFINITION_TYPES:
         return False
     if command.type != "Entity":
         return True
@@ -106,7 +107,7 @@ class Batch:
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
         if command.type in DEFINITION_TYPES:
-            self._define(command, document)
+            warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
@@ -116,15 +117,16 @@ class Batch:
             return command.document, command.body, command.warnings
         return admit(self.registry, kind, command.document, command.id, command.short_references)
 
-    def _define(self, command: Command, document: Document | None) -> None:
-        """Let a definition take effect: from here on in the log it is the one that counts."""
+    def _define(self, command: Command, document: Document | None) -> list[Issue]:
+        """Let a definition take effect: from here on in the log it is the one that counts. It returns warnings."""
         value: dict[str, Any] | None = document.value if document is not None else None
         retired = self.registry.stops_serving(command.type, command.id, value)
         if retired is not None and self._has_resources(retired):
             raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
-        registry.prove(command.type, command.id, value)
+        warnings = registry.prove(command.type, command.id, value)
         self.registry = registry
+        return warnings
 
     def _has_resources(self, type: str) -> bool:
         came = sum(

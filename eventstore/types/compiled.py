@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import jsonschema_rs
 import msgspec
@@ -66,6 +67,19 @@ class CompiledType:
         """What it calls others by: it is compiled anew when one of these changes."""
         self._version = version
         self._strict = definition.strict
+
+    def moved(self, position: int) -> Self:
+        """The same, when something else has changed what it accepts: the codes of a value set."""
+        other = copy(self)
+        other.position = position
+        return other
+
+    @cached_property
+    def bound(self) -> frozenset[str]:
+        """The value sets that its codes have to be from, those of the data types too where these are checked."""
+        parts = made_of(self.definition, self._library.get) if self._strict else self.parts
+        every_part = (self.definition, *parts.values())
+        return frozenset(url.partition("|")[0] for part in every_part for url in part.value_sets)
 
     @cached_property
     def schema(self) -> Schema:

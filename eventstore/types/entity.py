@@ -9,8 +9,18 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.datatypes import PART
-from eventstore.types.definition import EXTENSION, REFERENCE, Element, Kind, TypeDefinition, choice_key
+from eventstore.types.definition import (
+    EXTENSION,
+    REFERENCE,
+    REQUIRED,
+    Binding,
+    Element,
+    Kind,
+    TypeDefinition,
+    choice_key,
+)
 from eventstore.types.format import Names
+from eventstore.types.terminology import VALUE_SETS
 
 MODIFIER_EXTENSION = "modifierExtension"
 
@@ -21,8 +31,14 @@ _RESERVED_PREFIX = "fhir_"
 
 _UNAVAILABLE = {
     "Entity": ("isMeta", "nonPersistable", "history", "idGeneration", "sequencePrefix"),
-    "Attribute": ("isUnique", "valueSet"),
+    "Attribute": ("isUnique",),
 }
+
+_CODED = frozenset((
+    "code", "string", "uri", "url", "canonical", "id", "markdown", "Coding", "CodeableConcept", "CodeableReference",
+    "Quantity", "Age", "Count", "Distance", "Duration",
+))  # fmt: skip
+"""The types whose values have codes."""
 
 
 class EntitySpec(msgspec.Struct, frozen=True):
@@ -43,6 +59,8 @@ class AttributeSpec(msgspec.Struct, frozen=True):
     """One; or of a union one for each type."""
     used: tuple[tuple[Path, str], ...]
     """Names of the types that the elements have, and where in the Attribute each is named."""
+    value_set: bool = False
+    """Whether codes are from one."""
 
     @property
     def is_object(self) -> bool:
@@ -98,7 +116,7 @@ def read_attribute(id: str, value: dict[str, Any]) -> AttributeSpec:
     issues = issues or list(_options(elements, len(value["path"]) - 1))
     if issues:
         raise Invalid(issues)
-    return AttributeSpec(id, owner, tuple(value["path"]), elements, tuple(used))
+    return AttributeSpec(id, owner, tuple(value["path"]), elements, tuple(used), bool(value.get("valueSet")))
 
 
 def type_named(target: Any, path: Path, issues: list[Issue]) -> str:
@@ -142,7 +160,13 @@ def _options(elements: tuple[Element, ...], depth: int) -> Iterator[Issue]:
 def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
     """Fields that make no sense beside one another."""
     has_type = "type" in value or "union" in value or "refers" in value
-    for one, other in (("type", "union"), ("enum", "union"), ("enum", "refers"), ("schema", "union")):
+    for one, other in (
+        ("type", "union"),
+        ("enum", "union"),
+        ("enum", "refers"),
+        ("enum", "valueSet"),
+        ("schema", "union"),
+    ):
         if one in value and other in value:
             yield Issue(f"{one} and {other} exclude one another", (one,), "value")
     for flag in ("isCollection", "extensionUrl"):
@@ -152,8 +176,9 @@ def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
         yield Issue("isOpen is for objects without a type", ("isOpen",), "value")
     if "extensionUrl" in value and not has_type:
         yield Issue("an extension needs a type: say which it holds", ("extensionUrl",), "value")
-    if "enum" in value and not has_type:
-        yield Issue("an enum needs a type: say which it is", ("enum",), "value")
+    for field, what in (("enum", "an enum"), ("valueSet", "a valueSet")):
+        if value.get(field) and not has_type:
+            yield Issue(f"{what} needs a type: say which it is", (field,), "value")
     if "additionalProperties" in value.get("schema", ()) and not value.get("isOpen"):
         yield _closed()
 
@@ -172,7 +197,17 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
             refers=refers if type == REFERENCE else (),
             extension_url=value.get("extensionUrl", ""),
             schema=value.get("schema"),
+            binding=_binding(value) if type in _CODED else None,
         )
+
+
+def _binding(value: dict[str, Any]) -> Binding | None:
+    """`{id: colors}`, `{reference: ValueSet/colors}` or `{uri: http://...}`: codes are from there, and from nowhere else."""
+    named = value.get("valueSet", {})
+    name = (
+        named.get("uri") or named.get("reference") or (f"{VALUE_SETS}/{named['id']}" if "id" in named else "")
+    )
+    return Binding(REQUIRED, name) if name else None
 
 
 _WHY_NOT = {
@@ -190,6 +225,8 @@ def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
     first = spec.elements[0]
     if first.enum and names.kind_of(first.type) == "type":
         yield Issue(f"an enum is for primitive types, and {first.type} is none", ("enum",), "value")
+    if spec.value_set and not any(name in _CODED for _, name in spec.used):
+        yield Issue(f"a valueSet is for codes, and {first.type} has none", ("valueSet",), "value")
     if first.extension_url and not names.is_in_extensions(first.type):
         yield Issue(f"an extension cannot hold a {first.type}", ("extensionUrl",), "value")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -14,22 +15,24 @@ from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition, made_of
 from eventstore.types.entities import Entities
+from eventstore.types.expansion import Expander, Expansion
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
-from eventstore.types.valuesets import has_code
+from eventstore.types.terminology import TERMS, Terminology, check
+from eventstore.types.valuesets import expansion, has_code
 
 FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
 """Each without a definition."""
 
-DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
+DEFINITION_TYPES = frozenset((*TERMS, *(type for format in FORMATS for type in format.resource_types)))
 """The types whose events the registry is made of."""
 
 
-class Registry(msgspec.Struct, frozen=True):
+class Registry(msgspec.Struct, frozen=True, dict=True):
     """All types as of a position. Immutable: `apply` returns the next one.
 
     For a new definition `apply` is followed by `prove`, which does the costly part of refusing it. Definitions
@@ -40,6 +43,7 @@ class Registry(msgspec.Struct, frozen=True):
     types: dict[str, CompiledType]
     position: int = 0
     formats: tuple[Format, ...] = FORMATS
+    terminology: Terminology = Terminology()
 
     @classmethod
     def empty(cls, fhir_version: str) -> Self:
@@ -71,6 +75,8 @@ class Registry(msgspec.Struct, frozen=True):
 
     def stops_serving(self, type: str, id: str, value: dict[str, Any] | None) -> str | None:
         """The resource type that this change of a definition would retire, if it would."""
+        if type in TERMS:
+            return None
         format, found = self._format_of(type), self.served(id)
         if found is None or type != format.resource_types[0] or format.kind_of(id) is None:
             return None
@@ -100,6 +106,8 @@ class Registry(msgspec.Struct, frozen=True):
         """
         if value is not None:
             self.types[type].check_shape(value)
+        if type in TERMS:
+            return self._with_term(position, type, id, value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         registry = msgspec.structs.replace(self, formats=formats)
@@ -111,13 +119,38 @@ class Registry(msgspec.Struct, frozen=True):
                 format.check_return(name, registry)
         return registry._rebuilt(position, touched)
 
-    def prove(self, type: str, id: str, value: dict[str, Any] | None) -> None:
-        """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid."""
+    def _with_term(self, position: int, type: str, id: str, value: dict[str, Any] | None) -> Registry:
+        """After a ValueSet or CodeSystem changes: so do the types whose required bindings it has a part in."""
+        terminology, names = self.terminology.changed(type, id, value)
+        bound = frozenset[str]().union(*(one.bound for one in self.types.values())) if names else ()
+        changed = {one for one in bound if terminology.reached(one) & names}
+        types = {
+            name: one.moved(position) if one.bound & changed else one for name, one in self.types.items()
+        }
+        return msgspec.structs.replace(self, terminology=terminology, types=types, position=position)
+
+    def prove(self, type: str, id: str, value: dict[str, Any] | None) -> list[Issue]:
+        """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid.
+
+        Returns what of it is not checked, as warnings.
+        """
         if value is None:
-            return
+            return []
+        if type in TERMS:
+            check(type, value)
+            return []
         name = self._format_of(type).prove(type, id, value, self)
         if name in self.types:
             self.types[name].prove()
+        return [*self._unknown(name)]
+
+    def _unknown(self, name: str) -> Iterable[Issue]:
+        """The value sets of a type's or profile's own required bindings whose codes are not all known."""
+        found = self.types.get(name)
+        for value_set in found.definition.value_sets if found is not None else ():
+            missing = self.expand(value_set).missing
+            if missing and self.has_code(value_set, None, "") is None:
+                yield Issue(f"{missing}: codes of {value_set} are not checked", (), "not-found", "warning")
 
     def _format_of(self, type: str) -> Format:
         return next(one for one in self.formats if type in one.resource_types)
@@ -157,7 +190,23 @@ class Registry(msgspec.Struct, frozen=True):
 
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         """Whether a code is in a value set; None where that is not known."""
-        return has_code(value_set, code, self.fhir_version, lambda name: self.served(name) is not None)
+        url = value_set.partition("|")[0]
+        known = has_code(url, code, self.fhir_version, lambda name: self.served(name) is not None)
+        return known if known is not None else self.expand(value_set).has(system, code)
+
+    def expand(self, value_set: str) -> Expansion:
+        """The codes of the value set of a URL (`url|version` of that version) or of `ValueSet/id`."""
+        return self.expander.expand(value_set)
+
+    def is_value_set(self, value_set: str) -> bool:
+        """Whether it is known here, whatever it holds."""
+        builtin = expansion(value_set.partition("|")[0], self.fhir_version, ())
+        return builtin is not None or self.terminology.value_sets.find(value_set) is not None
+
+    @cached_property
+    def expander(self) -> Expander:
+        """The value sets as of this position."""
+        return Expander(self.terminology, lambda url: expansion(url, self.fhir_version, self.names()))
 
     def profile(self, url: str) -> CompiledType | None:
         """The profile of that URL, if there is one."""

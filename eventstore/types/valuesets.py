@@ -1,13 +1,14 @@
-"""What is in value sets, as far as it is known without their resources: by syntax, or by the types that there are."""
+"""What is in value sets that are known without their resources: by syntax, or by the types that there are."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from eventstore.types.builtin import core_resources, core_types
 from eventstore.types.datatypes import FHIR_VERSIONS
+from eventstore.types.expansion import Expansion, Member
 from eventstore.types.table import VALUE_SET
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -42,3 +43,28 @@ def _names(value_set: str, version: str) -> frozenset[str]:
     versions = FHIR_VERSIONS if value_set.startswith(f"{VALUE_SET}version-independent") else (version,)
     names = frozenset[str]().union(*(core_resources(one) for one in versions))
     return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names
+
+
+_SYSTEM = "http://hl7.org/fhir/"
+
+
+def expansion(value_set: str, version: str, served: Iterable[str]) -> Expansion | None:
+    """The codes of a value set that is known so; None for any other. `served` are the live types."""
+    if value_set in _BY_SYNTAX:
+        return Expansion(missing=f"{value_set} is known by the syntax of its codes, and has no end")
+    if value_set not in _OF_RESOURCES | _OF_TYPES:
+        return None
+    members = [
+        Member(_system_of(name, version), name, name)
+        for name in sorted(_names(value_set, version).union(served))
+    ]
+    return Expansion({(one.system, one.code): one for one in members})
+
+
+def _system_of(name: str, version: str) -> str:
+    """Where FHIR has the code of a type from."""
+    if version == "5.0.0":
+        return f"{_SYSTEM}fhir-types"
+    if name in core_types(version):
+        return f"{_SYSTEM}data-types"
+    return f"{_SYSTEM}abstract-types" if name in _ABSTRACT else f"{_SYSTEM}resource-types"

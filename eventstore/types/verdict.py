@@ -8,7 +8,7 @@ from typing import Any
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types.builtin import is_core_target
-from eventstore.types.definition import RESOURCE
+from eventstore.types.definition import REQUIRED, RESOURCE
 from eventstore.types.scope import Asked, Checked, Coded, Extended, Scope, Slot, Types
 
 CONTAINED = "contained"
@@ -108,23 +108,29 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     if not codes:
         return
     known = [types.has_code(value_set, system, code) for system, code, _ in codes]
+    is_required = coded.binding.strength == REQUIRED
+    if any(known) or (None in known and not is_required):
+        return
     if None in known:
         message = f"the value set {value_set} is not known here: not checked"
         scope.told = scope.told or set()
         if value_set not in scope.told:
             scope.told.add(value_set)
             scope.tell(message, codes[0][2], "not-found", "warning")
-    elif not any(known):
-        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
+    else:
+        severity = "error" if is_required else "warning"
+        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid", severity)
 
 
 def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept."""
+    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
     if isinstance(value, str):
         yield None, value, path
     elif isinstance(value, dict):
         if isinstance(code := value.get("code"), str):
             yield value.get("system"), code, (*path, "code")
+        if isinstance(concept := value.get("concept"), dict):
+            yield from _codes(concept, (*path, "concept"))
         codings = value.get("coding")
         for index, one in enumerate(codings if isinstance(codings, list) else ()):
             yield from _codes(one, (*path, "coding", index))

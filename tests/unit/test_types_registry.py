@@ -12,7 +12,7 @@ from eventstore.errors import Conflict, Invalid
 from eventstore.types.builtin import MAX_TYPE_NAME_CHARACTERS
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
-DEFINING = ["Attribute", "Entity", "FHIRSchema", "StructureDefinition"]
+DEFINING = ["Attribute", "CodeSystem", "Entity", "FHIRSchema", "StructureDefinition", "ValueSet"]
 
 
 @pytest.fixture
