@@ -59,8 +59,8 @@ class AttributeSpec(msgspec.Struct, frozen=True):
     """One; or of a union one for each type."""
     used: tuple[tuple[Path, str], ...]
     """Names of the types that the elements have, and where in the Attribute each is named."""
-    value_set: bool = False
-    """Whether codes are from one."""
+    bound: bool = False
+    """Whether codes are from a value set."""
 
     @property
     def is_object(self) -> bool:
@@ -179,6 +179,8 @@ def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
     for field, what in (("enum", "an enum"), ("valueSet", "a valueSet")):
         if value.get(field) and not has_type:
             yield Issue(f"{what} needs a type: say which it is", (field,), "value")
+    if value.get("valueSet") and not _value_set(value):
+        yield Issue("is required: name the ValueSet by id, reference or uri", ("valueSet", "id"), "required")
     if "additionalProperties" in value.get("schema", ()) and not value.get("isOpen"):
         yield _closed()
 
@@ -202,12 +204,16 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
 
 
 def _binding(value: dict[str, Any]) -> Binding | None:
-    """`{id: colors}`, `{reference: ValueSet/colors}` or `{uri: http://...}`: codes are from there, and from nowhere else."""
-    named = value.get("valueSet", {})
-    name = (
-        named.get("uri") or named.get("reference") or (f"{VALUE_SETS}/{named['id']}" if "id" in named else "")
-    )
+    """Codes are from there, and from nowhere else."""
+    name = _value_set(value)
     return Binding(REQUIRED, name) if name else None
+
+
+def _value_set(value: dict[str, Any]) -> str:
+    """The one that an Attribute names: `{uri: http://...}`, `{reference: ValueSet/colors}` or `{id: colors}`."""
+    named = value.get("valueSet", {})
+    by_id = f"{VALUE_SETS}/{named['id']}" if "id" in named else ""
+    return str(named.get("uri") or named.get("reference") or by_id)
 
 
 _WHY_NOT = {
@@ -225,7 +231,7 @@ def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
     first = spec.elements[0]
     if first.enum and names.kind_of(first.type) == "type":
         yield Issue(f"an enum is for primitive types, and {first.type} is none", ("enum",), "value")
-    if spec.value_set and not any(name in _CODED for _, name in spec.used):
+    if spec.bound and not any(name in _CODED for _, name in spec.used):
         yield Issue(f"a valueSet is for codes, and {first.type} has none", ("valueSet",), "value")
     if first.extension_url and not names.is_in_extensions(first.type):
         yield Issue(f"an extension cannot hold a {first.type}", ("extensionUrl",), "value")
