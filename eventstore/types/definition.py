@@ -43,6 +43,8 @@ class Binding(msgspec.Struct, frozen=True):
     """`required` refuses other codes, `extensible` warns of them."""
     value_set: str
     """Its canonical URL, with `|version` where one is asked for; or `ValueSet/id`."""
+    codes: tuple[str, ...] = ()
+    """Those of a value set that the definition itself contains, and lists."""
 
 
 class Discriminator(msgspec.Struct, frozen=True):

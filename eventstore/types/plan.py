@@ -172,8 +172,12 @@ class Planner:
                 yield rules.points_to(element.refers)
             if element.profiles:
                 yield rules.asks(element.profiles)
-            if self._bound and element.binding is not None and not element.enum:
-                yield rules.coded(element.binding)
+            if (
+                self._bound
+                and element.binding is not None
+                and not (element.enum and self._is_primitive(site))
+            ):
+                yield rules.coded(msgspec.structs.replace(element.binding, codes=element.enum))
             yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
 
     def _beside(self, site: Site, at: str) -> Iterator[Rule]:

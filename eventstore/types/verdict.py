@@ -107,7 +107,8 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     value_set, codes = coded.binding.value_set, list(_codes(coded.value, coded.path))
     if not codes:
         return
-    known = [types.has_code(value_set, system, code) for system, code, _ in codes]
+    own = coded.binding.codes
+    known = [code in own if own else types.has_code(value_set, system, code) for system, code, _ in codes]
     is_required = coded.binding.strength == REQUIRED
     if any(known) or (None in known and not is_required):
         return

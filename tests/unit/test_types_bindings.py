@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from harness.definitions import Definitions, entity
-from harness.formats import element, schema, structure
+from harness.formats import BINDING, MODES, element, schema, structure
 
 from eventstore.errors import Invalid
 
@@ -175,6 +175,17 @@ def test_what_a_definition_cannot_have_checked_is_told_with_it() -> None:
     assert (issue.message, issue.severity) == (told, "warning")
     definitions.put("ValueSet", "colors", colors("red"))
     assert definitions.registry.prove(type, id, value) == []
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_a_value_set_that_the_definition_contains(type: str) -> None:
+    definitions = Definitions("5.0.0")
+    mode = element("Ward.mode", 0, "1", type, binding=BINDING)
+    definitions.put("StructureDefinition", "Ward", structure("Ward", mode, contained=[MODES]))
+    assert definitions.wrong("Ward", {"mode": value(type, "day")}) == {}
+    assert definitions.wrong("Ward", {"mode": value(type, "noon")}).keys() == {
+        ("mode", *PLACES.get(type, ()))
+    }
 
 
 class TestAttribute:
