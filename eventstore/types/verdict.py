@@ -129,7 +129,8 @@ def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
         yield None, value, path
     elif isinstance(value, dict):
         if isinstance(code := value.get("code"), str):
-            yield value.get("system"), code, (*path, "code")
+            system = value.get("system")
+            yield system if isinstance(system, str) else None, code, (*path, "code")
         if isinstance(concept := value.get("concept"), dict):
             yield from _codes(concept, (*path, "concept"))
         codings = value.get("coding")

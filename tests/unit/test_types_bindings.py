@@ -166,6 +166,14 @@ def test_one_of_the_codings_of_a_concept_is_enough() -> None:
     assert definitions.wrong("Car", {"ofCodeableConcept": [{"coding": codings[:1]}]}) != {}
 
 
+def test_what_is_no_code_is_for_the_schema() -> None:
+    definitions = Definitions()
+    by_entity(definitions)
+    definitions.put("ValueSet", "colors", colors("red"))
+    wrong = definitions.wrong("Car", {"ofCoding": [{"system": ["a"], "code": "red"}, {"code": {}}]})
+    assert wrong.keys() == {("ofCoding", 0, "system"), ("ofCoding", 1, "code")}
+
+
 def test_what_a_definition_cannot_have_checked_is_told_with_it() -> None:
     definitions = Definitions("5.0.0")
     by_structure_definition(definitions)
