@@ -122,10 +122,10 @@ class Registry(msgspec.Struct, frozen=True, dict=True):
     def _with_term(self, position: int, type: str, id: str, value: dict[str, Any] | None) -> Registry:
         """After a ValueSet or CodeSystem changes: so do the types whose required bindings it has a part in."""
         terminology, names = self.terminology.changed(type, id, value)
-        bound = frozenset[str]().union(*(one.bound for one in self.types.values())) if names else ()
-        changed = {one for one in bound if terminology.reached(one) & names}
+        affected = terminology.affected(names)
         types = {
-            name: one.moved(position) if one.bound & changed else one for name, one in self.types.items()
+            name: one if one.bound.isdisjoint(affected) else one.moved(position)
+            for name, one in self.types.items()
         }
         return msgspec.structs.replace(self, terminology=terminology, types=types, position=position)
 

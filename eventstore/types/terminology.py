@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -251,6 +251,8 @@ class Terminology(msgspec.Struct, frozen=True):
 
     value_sets: Shelf[ValueSet] = Shelf(VALUE_SETS)
     code_systems: Shelf[CodeSystem] = Shelf(CODE_SYSTEMS)
+    users: dict[str, frozenset[str]] = {}
+    """The ids of the value sets that are made of what is called so."""
 
     def changed(self, type: str, id: str, value: dict[str, Any] | None) -> tuple[Self, frozenset[str]]:
         """After one is written, or with None deleted; and what it is and was called by, where its codes differ.
@@ -258,25 +260,37 @@ class Terminology(msgspec.Struct, frozen=True):
         Raises Conflict when another has its URL and version.
         """
         if type == VALUE_SETS:
-            sets, names = _replaced(self.value_sets, id, read(value, ValueSet) if value is not None else None)
-            return msgspec.structs.replace(self, value_sets=sets), names
+            after = read(value, ValueSet) if value is not None else None
+            sets, names = _replaced(self.value_sets, id, after)
+            users = _using(self.users, id, self.value_sets.terms.get(id), after)
+            return msgspec.structs.replace(self, value_sets=sets, users=users), names
         systems, names = _replaced(
             self.code_systems, id, read(value, CodeSystem) if value is not None else None
         )
         return msgspec.structs.replace(self, code_systems=systems), names
 
-    def reached(self, value_set: str) -> frozenset[str]:
-        """The names of all that a value set is made of, itself too, whether it is there or not; without versions."""
-        seen: set[str] = set()
-        waiting = [value_set.partition("|")[0]]
+    def affected(self, names: Iterable[str]) -> frozenset[str]:
+        """The names, and those of every value set that is made of one of them; without versions."""
+        seen = set(names)
+        waiting = [*seen]
         while waiting:
-            name = waiting.pop()
-            if name not in seen:
-                seen.add(name)
-                for id in self.value_sets.called(name):
-                    one = self.value_sets.terms[id]
-                    waiting.extend(one.references() | {one.url})
+            for id in self.users.get(waiting.pop(), ()):
+                new = self.value_sets.names(id) - seen
+                seen |= new
+                waiting.extend(new)
         return frozenset(seen)
+
+
+def _using(
+    users: dict[str, frozenset[str]], id: str, before: ValueSet | None, after: ValueSet | None
+) -> dict[str, frozenset[str]]:
+    """Who is made of what, after a value set changes."""
+    changed = dict(users)
+    for name in before.references() if before is not None else ():
+        changed[name] -= {id}
+    for name in after.references() if after is not None else ():
+        changed[name] = changed.get(name, frozenset()) | {id}
+    return changed
 
 
 def _replaced(shelf: Shelf[_T], id: str, term: _T | None) -> tuple[Shelf[_T], frozenset[str]]:

@@ -213,11 +213,16 @@ class TestVersions:
         ):
             terminology, names = terminology.changed("ValueSet", id, one)
             assert names == {f"{V}{id}", f"ValueSet/{id}"}
-        assert terminology.reached("ValueSet/a") == {"ValueSet/a", f"{V}a", S, f"{V}b", ANIMALS}
+        names = {f"{V}a", "ValueSet/a"}
+        assert terminology.affected({S}) == {S} | names
+        assert terminology.affected({ANIMALS}) == {ANIMALS, f"{V}b", "ValueSet/b"} | names
+        assert terminology.affected({"other"}) == {"other"}
         same, names = terminology.changed("ValueSet", "b", value_set(f"{V}b", {"system": ANIMALS}, title="B"))
         assert names == set()
         _, names = same.changed("ValueSet", "b", None)
         assert names == {f"{V}b", "ValueSet/b"}
+        other, _ = same.changed("ValueSet", "a", value_set(f"{V}a", listed("x")))
+        assert other.affected({ANIMALS}) == {ANIMALS, f"{V}b", "ValueSet/b"}
 
 
 class TestStored:
