@@ -61,6 +61,8 @@ def children(system: CodeSystem) -> Hierarchy:
     for code, one in system.concepts.items():
         below = found.setdefault(code, {})
         below.update(dict.fromkeys(inner.code for inner in one.concept if inner.code))
+        if not one.properties:
+            continue
         below.update(dict.fromkeys(one.values(_BELOW)))
         for name in _ABOVE:
             for above in one.values(name):

@@ -40,6 +40,9 @@ class Concept(msgspec.Struct, frozen=True):
 
     @property
     def inactive(self) -> bool:
+        return bool(self.properties) and self._is_retired()
+
+    def _is_retired(self) -> bool:
         return "true" in self.values("inactive") or "retired" in self.values("status")
 
     @property
