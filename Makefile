@@ -24,8 +24,8 @@ run: setup ## Serve on 127.0.0.1:8080 with ./quire-data (options: QUIRE_PORT=...
 cluster: setup ## PostgreSQL, three nats-servers and three nodes on 8080 to 8082 with ./quire-cluster (options: ARGS="--port 9080")
 	@exec $(BIN)/python deploy/cluster.py $(ARGS)
 
-test: setup ## All tests
-	$(BIN)/python -m pytest
+test: setup ## All tests, side by side on every core
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: setup ## Lint, formatting, types and import rules: the quick one
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ QuireError
 ├── NotSupported        known to the standard, not built
 ├── Throttled           a queue is full: come back later
 ├── Unavailable         the log cannot be written or read now
+│   └── OutcomeUnknown  the log went away in a commit; whether it was written will be seen
 ├── NotYet              the log has not reached the position waited for
 └── Corrupt             the log is not what it was when written
 """
@@ -162,6 +163,10 @@ class Unavailable(QuireError):
     """The log cannot be reached or written now; nothing was half done."""
 
     code = "transient"
+
+
+class OutcomeUnknown(Unavailable):
+    """The log went away during a commit and did not come back in time: what was asked may be in it."""
 
 
 class NotYet(QuireError):

@@ -195,6 +195,7 @@ class EventLog(Protocol):
         """Whether an event whose `append` raised Unavailable stands in the log after all.
 
         Called before anything else is taken: no append that was begun earlier can still write when it answers.
+        Raises OutcomeUnknown when it cannot be found out in time.
         """
         ...
 

@@ -13,7 +13,7 @@ from asyncpg import Connection
 
 from eventstore.command import Key
 from eventstore.decide import Previous
-from eventstore.errors import Invalid, Unavailable
+from eventstore.errors import Invalid, OutcomeUnknown, Unavailable
 from eventstore.event import EPOCH_TYPE, Event, Position, Tip, genesis
 from eventstore.log import postgres_run as run
 from eventstore.log import postgres_schema as schema
@@ -154,8 +154,9 @@ class PostgresLog:
                             return await self._begin(look) == event.hash
                         await asyncio.sleep(run.RETRY_SECONDS)
             except TimeoutError:
-                raise Unavailable(
-                    "the database went away during a commit; whether it was written is not known yet"
+                raise OutcomeUnknown(
+                    "the database went away during a commit, and whether this was written is not known yet; "
+                    "look, or send it again with the same id or If-Match"
                 ) from None
             finally:
                 await self._rollback()

@@ -83,7 +83,11 @@ async def _connect(url: str, settings: dict[str, str], **more: Any) -> Connectio
             server_settings=settings,
             **more,
         )
-        await prepare(connection)
+        try:
+            await prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
 

@@ -25,6 +25,7 @@ STATUS: dict[type[QuireError], int] = {
     errors.Corrupt: 500,
     errors.NotSupported: 501,
     errors.Unavailable: 503,
+    errors.OutcomeUnknown: 504,
     errors.NotYet: 504,
 }
 

@@ -26,6 +26,7 @@ from eventstore.types.definition import (
     named_in,
     sites,
 )
+from eventstore.types.expressions import seen, unchecked
 from eventstore.types.extensions import EXTENSION_TYPE, engine_datatypes, open_extension
 from eventstore.types.jsonschema import (
     Found,
@@ -90,6 +91,16 @@ class CompiledType:
     def bases(self) -> tuple[TypeDefinition, ...]:
         """Its definition, and those beneath it."""
         return tuple(bases(self.definition, self._library))
+
+    @cached_property
+    def unchecked(self) -> tuple[str, ...]:
+        """What its definition says that is not checked, and why."""
+        return (*self.definition.unchecked, *unchecked(self.definition))
+
+    @cached_property
+    def seen(self) -> TypeDefinition:
+        """As an expression in FHIRPath sees it."""
+        return seen(self.definition, self._library)
 
     @cached_property
     def shared(self) -> Mapping[str, Schema]:
@@ -174,7 +185,7 @@ class CompiledType:
         if not is_valid:
             scope.issues = [issue for issue in scope.issues if issue.code != INVARIANT]
         if scope.waiting or (type(document.value) is dict and "meta" in document.value):
-            follow(scope, self, document, types)
+            follow(scope, self, document, types, sound=is_valid)
         if is_valid and not scope.issues:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)

@@ -11,6 +11,7 @@ import msgspec
 from eventstore.errors import Conflict, Invalid, Issue, Path
 from eventstore.types import builtin
 from eventstore.types.definition import Element, Kind, TypeDefinition, every, target_of
+from eventstore.types.expressions import unparsable
 from eventstore.types.format import Names
 from eventstore.types.table import CANONICAL
 
@@ -91,6 +92,7 @@ class Specs(msgspec.Struct, frozen=True):
             *_unknown(spec, names),
             *_untargeted(spec.definition),
             *_baseless(spec.definition, names),
+            *unparsable(spec.definition),
         ]
         if issues:
             raise Invalid(issues)

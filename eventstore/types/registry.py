@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import msgspec
@@ -16,6 +16,11 @@ from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_type
 from eventstore.types.definition import Kind, TypeDefinition, made_of
 from eventstore.types.entities import Entities
 from eventstore.types.expansion import Expander, Expansion
+from eventstore.types.expressions import seen
+from eventstore.types.fhirpath.model import Types as Shapes
+from eventstore.types.fhirpath.model import base_of
+from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.values import Node
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
@@ -23,7 +28,7 @@ from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS, Terminology, check
-from eventstore.types.valuesets import expansion, has_code
+from eventstore.types.valuesets import codes_of, expansion, has_code
 
 FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
 """Each without a definition."""
@@ -32,7 +37,7 @@ DEFINITION_TYPES = frozenset((*TERMS, *(type for format in FORMATS for type in f
 """The types whose events the registry is made of."""
 
 
-class Registry(msgspec.Struct, frozen=True, dict=True):
+class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     """All types as of a position. Immutable: `apply` returns the next one.
 
     For a new definition `apply` is followed by `prove`, which does the costly part of refusing it. Definitions
@@ -188,6 +193,11 @@ class Registry(msgspec.Struct, frozen=True, dict=True):
         found = self._definition(name) or self._definition(CANONICAL + name)
         return found or fhir(self.fhir_version).get(name.removeprefix(CANONICAL))
 
+    @property
+    def environment(self) -> Environment:
+        """What expressions may ask of the types."""
+        return _environment(self)
+
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         """Whether a code is in a value set; None where that is not known."""
         url = value_set.partition("|")[0]
@@ -269,6 +279,38 @@ class Registry(msgspec.Struct, frozen=True, dict=True):
         found = self.types.get(name)
         others = (one.definition for one in self.types.values() if one.definition.url == name)
         return found.definition if found is not None else next(others, None)
+
+
+@lru_cache(maxsize=2)
+def _environment(registry: Registry) -> Environment:
+    """What expressions may ask of the types, of the registry as it is and as it was before."""
+
+    def find(name: str) -> TypeDefinition | None:
+        return _seen(registry, name)
+
+    def base(name: str) -> str:
+        found = registry.definition_of(name)
+        return found.base.rpartition("/")[2] if found is not None and found.base else base_of(name)
+
+    def member_of(value: Any, url: str) -> bool | None:
+        codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
+        return None if None in codes or not codes else any(codes)
+
+    def conforms_to(node: Node, url: str) -> bool | None:
+        found = registry.profile(url)
+        if found is None:
+            name = url.removeprefix(CANONICAL)
+            return registry.is_a(node.type, name) if registry.definition_of(name) is not None else None
+        return all(one.severity == "warning" for one in registry.check(found, Document(node.value, b"")))
+
+    return Environment(Shapes(find, base), member_of=member_of, conforms_to=conforms_to)
+
+
+def _seen(registry: Registry, name: str) -> TypeDefinition | None:
+    if (found := registry.types.get(name)) is not None:
+        return found.seen
+    builtin_ones = fhir(registry.fhir_version)
+    return seen(builtin_ones[name], builtin_ones) if name in builtin_ones else None
 
 
 def _same(one: TypeDefinition | None, other: TypeDefinition | None) -> bool:

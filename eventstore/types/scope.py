@@ -11,6 +11,7 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types.definition import Binding, Constraint, TypeDefinition
+from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.jsonschema import findings
 
 Rule = Callable[[Any, Path, "Scope"], None]
@@ -78,6 +79,10 @@ class Types(Protocol):
     @property
     def fhir_version(self) -> str: ...
 
+    @property
+    def environment(self) -> Environment:
+        """What expressions may ask of the types."""
+
     def served(self, name: str) -> Checked | None:
         """The resource type of that name."""
 
@@ -110,10 +115,17 @@ class Scope:
         self.waiting: list[Slot | Asked | Extended | Coded | Ruled] = []
         """What is to be looked at after the plan."""
         self.told: set[str] | None = None
-        """Value sets that were told of as not known."""
+        """What was told of as not known."""
 
     def tell(self, message: str, path: Path, code: str = "value", severity: str = "error") -> None:
         self.issues.append(Issue(message, path, code, severity))
+
+    def tell_once(self, message: str, path: Path) -> None:
+        """Warn of what is not known here; at the first of the places."""
+        self.told = self.told or set()
+        if message not in self.told:
+            self.told.add(message)
+            self.tell(message, path, "not-found", "warning")
 
     def may_mean(self, target: str, name: str) -> bool:
         """Whether a reference to a type may be one to the target, which is no type's name: a profile, or a URL."""

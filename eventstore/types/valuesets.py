@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from typing import Any
 
+from eventstore.errors import Path
 from eventstore.types.builtin import core_resources, core_types
 from eventstore.types.datatypes import FHIR_VERSIONS
 from eventstore.types.expansion import Expansion, Member
@@ -43,6 +45,21 @@ def _names(value_set: str, version: str) -> frozenset[str]:
     versions = FHIR_VERSIONS if value_set.startswith(f"{VALUE_SET}version-independent") else (version,)
     names = frozenset[str]().union(*(core_resources(one) for one in versions))
     return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names
+
+
+def codes_of(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
+    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
+    if isinstance(value, str):
+        yield None, value, path
+    elif isinstance(value, dict):
+        if isinstance(code := value.get("code"), str):
+            system = value.get("system")
+            yield system if isinstance(system, str) else None, code, (*path, "code")
+        if isinstance(concept := value.get("concept"), dict):
+            yield from codes_of(concept, (*path, "concept"))
+        codings = value.get("coding")
+        for index, one in enumerate(codings if isinstance(codings, list) else ()):
+            yield from codes_of(one, (*path, "coding", index))
 
 
 _SYSTEM = "http://hl7.org/fhir/"

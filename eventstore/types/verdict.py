@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
+from eventstore.types import expressions
 from eventstore.types.builtin import is_core_target
 from eventstore.types.definition import REQUIRED, RESOURCE
-from eventstore.types.scope import Asked, Checked, Coded, Extended, Scope, Slot, Types
+from eventstore.types.scope import Asked, Checked, Coded, Extended, Ruled, Scope, Slot, Types
+from eventstore.types.valuesets import codes_of
 
 CONTAINED = "contained"
 MODIFIER_EXTENSION = "modifierExtension"
 
 
-def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> None:
-    """Tell the scope what else is wrong."""
+def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sound: bool) -> None:
+    """Tell the scope what else is wrong. Constraints are for a resource that is `sound` in its shape."""
     for one in scope.waiting:
         match one:
             case Slot():
@@ -27,6 +28,8 @@ def follow(scope: Scope, kind: Checked, document: Document, types: Types) -> Non
                 _check_extension(one.value, one.path, scope, kind, types)
             case Coded():
                 _check_code(one, scope, types)
+            case Ruled() if sound:
+                expressions.check(one, scope, types.environment)
     if kind.definition.kind == "resource":
         _check_meta(scope, kind, types)
 
@@ -104,7 +107,7 @@ def _urls(value: Any, path: Path) -> list[Any]:
 
 def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     """One of the codes is in the value set."""
-    value_set, codes = coded.binding.value_set, list(_codes(coded.value, coded.path))
+    value_set, codes = coded.binding.value_set, list(codes_of(coded.value, coded.path))
     if not codes:
         return
     own = coded.binding.codes
@@ -113,29 +116,10 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     if any(known) or (None in known and not is_required):
         return
     if None in known:
-        message = f"the value set {value_set} is not known here: not checked"
-        scope.told = scope.told or set()
-        if value_set not in scope.told:
-            scope.told.add(value_set)
-            scope.tell(message, codes[0][2], "not-found", "warning")
+        scope.tell_once(f"the value set {value_set} is not known here: not checked", codes[0][2])
     else:
         severity = "error" if is_required else "warning"
         scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid", severity)
-
-
-def _codes(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
-    if isinstance(value, str):
-        yield None, value, path
-    elif isinstance(value, dict):
-        if isinstance(code := value.get("code"), str):
-            system = value.get("system")
-            yield system if isinstance(system, str) else None, code, (*path, "code")
-        if isinstance(concept := value.get("concept"), dict):
-            yield from _codes(concept, (*path, "concept"))
-        codings = value.get("coding")
-        for index, one in enumerate(codings if isinstance(codings, list) else ()):
-            yield from _codes(one, (*path, "coding", index))
 
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:

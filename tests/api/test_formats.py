@@ -150,3 +150,38 @@ async def test_what_is_contained_is_checked_as_what_it_is(client: Client) -> Non
     }
     refused = await client.put("/Bag/a", {"what": {"resourceType": "Nope"}})
     assert errors(refused) == {("what", "resourceType"): "there is no type Nope"}
+
+
+def ruled(expression: str, severity: str = "error") -> dict[str, Any]:
+    """Ward with a constraint on its root."""
+    rule = {"key": "w-1", "severity": severity, "human": "It is as it is", "expression": expression}
+    root = element("Ward", 0, "*", constraint=[rule])
+    elements = [root, element("Ward.mode", 1, "1", "code"), element("Ward.head", 0, "1", "Reference")]
+    return structure("Ward", differential={"element": elements})
+
+
+async def test_a_constraint_refuses_or_warns(client: Client) -> None:
+    assert (await client.put("/StructureDefinition/Ward", ruled("mode = 'day'"))).status == 201
+    assert (await client.put("/Ward/a", {"mode": "day"})).status == 201
+    assert errors(await client.put("/Ward/b", {"mode": "night"})) == {(): "It is as it is (w-1)"}
+    await client.put("/StructureDefinition/Ward", ruled("mode = 'day'", "warning"))
+    written = await client.put("/Ward/b", {"mode": "night"})
+    assert (written.status, written.headers["X-Quire-Warnings"]) == (201, "1")
+
+
+async def test_a_constraint_that_is_not_fhirpath_is_refused_with_its_column(client: Client) -> None:
+    refused = await client.put("/StructureDefinition/Ward", ruled("mode = = 'day'"))
+    assert refused.status == 422
+    (message,) = errors(refused).values()
+    assert "the constraint w-1 is not FHIRPath" in message
+    assert "column 8" in message
+    assert (await client.get("/Ward")).status == 404
+
+
+async def test_a_constraint_that_cannot_be_checked_says_so(client: Client) -> None:
+    await client.put("/StructureDefinition/Ward", ruled("head.exists() implies head.resolve() is Ward"))
+    assert "X-Quire-Warnings" not in (await client.put("/Ward/a", {"mode": "day"})).headers
+    body = {"resourceType": "Ward", "id": "b", "mode": "day", "head": {"reference": "Ward/a"}}
+    outcome = (await client.post("/Ward/$validate", body)).json
+    told = [(one["severity"], one["code"], one["diagnostics"]) for one in outcome["issue"]]
+    assert ("warning", "not-found", "w-1 is not checked: only contained resources are looked up here") in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -17,14 +19,16 @@ from harness.lossy import Lossy, lossy
 
 from eventstore.body import read
 from eventstore.command import Command
-from eventstore.errors import Invalid, NotSupported, Unavailable
+from eventstore.errors import Invalid, NotSupported, OutcomeUnknown, Unavailable
 from eventstore.event import Event, Header, Tip, seal
 from eventstore.feed import Cursor
 from eventstore.log import postgres as backend_of_log
+from eventstore.log import postgres_session as session
 from eventstore.log.opening import Place, open_log, shown
 from eventstore.log.postgres import PostgresLog
 from eventstore.projection import Rows
 from eventstore.server.app import open_store, serving
+from eventstore.server.outcomes import status
 from eventstore.server.settings import NatsSettings, Settings
 from eventstore.store import Store
 from projections.current import TOTAL
@@ -140,8 +144,9 @@ async def test_an_outcome_that_cannot_be_found_out_is_told_in_time(
     async with open_store(Settings(data=place.data, db=proxy.url)) as store:
         await define(store)
         proxy.lose, proxy.refusing = "answer", True
-        with pytest.raises(Unavailable, match="not known"):
+        with pytest.raises(OutcomeUnknown) as refused:
             await store.submit(put("a"))
+        assert status(refused.value) == 504
         proxy.refusing = False
         assert (await store.submit(put("b"))).position == 3
 
@@ -171,6 +176,16 @@ async def test_sessions_that_are_ended_are_made_anew(settings: Settings) -> None
         assert (await store.submit(put("a"))).position == 2
         await end_sessions(settings.db)
         assert (await store.read("Thing", "a")).position == 2
+
+
+async def test_who_goes_away_while_a_session_is_made_leaves_none(place: Place) -> None:
+    """A connection that nobody closed is a warning when it is collected, and a warning is an error here."""
+    for milliseconds in range(60):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(milliseconds / 1000):
+                connection = await session.connect_stranger(place.db)
+            await connection.close()
+    gc.collect()
 
 
 async def end_sessions(url: str) -> None:

@@ -133,7 +133,7 @@ class Delivered(msgspec.Struct, frozen=True):
 
 def known_statuses(writes: Sequence[Write]) -> set[int]:
     """What a request may be answered. 500 is never among it."""
-    known = {200, 201, 204, 412, 429, 503}
+    known = {200, 201, 204, 412, 429, 503, 504}
     if any(write.method == "POST" for write in writes):
         known.add(409)
     if any(write.method == "PATCH" for write in writes):

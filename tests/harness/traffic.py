@@ -191,10 +191,12 @@ class Client:
             attempt.told = _told(attempt.writes, answer)
             attempt.outcome = "accepted"
             self._record.accepted(attempt.told)
+        elif answer.status == 504:
+            attempt.outcome = "unknown"
         else:
             attempt.outcome = "refused"
             attempt.current = answer.version if len(attempt.writes) == 1 else None
-        if answer.status in (429, 503):
+        if answer.status in (429, 503, 504):
             await asyncio.sleep(PAUSE_SECONDS)
 
     # Reading.

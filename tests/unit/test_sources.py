@@ -288,6 +288,7 @@ def test_refuses_what_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Mo
         ("x.ndjson.gz", b"not zipped"),
         ("x.ndjson.gz", gzip.compress(ONE)[:-9]),
     ],
+    ids=["no-archive", "zipped-no-archive", "zip-cut", "not-zipped", "lines-cut"],
 )
 def test_a_broken_file_does_not_stop_the_next(tmp_path: Path, name: str, data: bytes) -> None:
     told = found(write(tmp_path / name, data), write(tmp_path / "good.ndjson", ONE))

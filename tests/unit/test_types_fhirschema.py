@@ -42,7 +42,7 @@ def test_without_a_base_nothing_is_inherited() -> None:
 def test_with_a_base(base: str) -> None:
     types = Schemas()
     types.type("A", {"x": TEXT}, base=base, kind="resource")
-    text = {"status": "generated", "div": "<div>x</div>"}
+    text = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'}
     assert types.wrong("A", {"x": "y", "text": text, "language": "en"}) == {}
     assert types.wrong("A", {"text": {"status": "made"}}) == {
         ("text", "status"): "expected one of generated, extensions, additional, empty",

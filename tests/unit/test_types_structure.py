@@ -12,6 +12,7 @@ from eventstore.errors import Conflict, Invalid
 from eventstore.types.differential import MAX_ELEMENTS_READ, MAX_LEVELS
 
 HL7 = "http://hl7.org/fhir/StructureDefinition/"
+XHTML = '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'
 Wrong = dict[tuple[str | int, ...], str]
 
 
@@ -177,7 +178,7 @@ class TestElements:
             "head": {"reference": "Practitioner/1"},
             "note": ["x", None],
             "_note": [{"id": "n"}, {"extension": [{"url": "http://x", "valueCode": "unknown"}]}],
-            "text": {"status": "generated", "div": "<div>x</div>"},
+            "text": {"status": "generated", "div": XHTML},
         }
         assert types.wrong("Ward", body) == {}
         assert types.warnings("Ward", body) == []
@@ -269,7 +270,7 @@ class TestElements:
 
     def test_what_is_contained(self, types: Structures) -> None:
         inner = {"resourceType": "Ward", "id": "i", "mode": "a"}
-        text = {"text": {"status": "generated", "div": "<div>x</div>"}}
+        text = {"text": {"status": "generated", "div": XHTML}}
         reference = {"head": {"reference": "#i"}}
         assert types.wrong("Ward", {"mode": "a", "contained": [inner]}) == {
             ("contained", 0): "nothing refers to it, and it does not refer to what contains it (dom-3)"
@@ -312,6 +313,59 @@ class TestElements:
         assert definitions.warnings("A", {"other": "x"}) == [
             f"the value set {values}others is not known here: not checked"
         ]
+
+
+def constraint(key: str, expression: str, severity: str = "error", human: str = "x") -> dict[str, Any]:
+    return {"constraint": [{"key": key, "severity": severity, "human": human, "expression": expression}]}
+
+
+class TestConstraints:
+    @pytest.fixture
+    def ward(self) -> Structures:
+        definitions = Structures()
+        root = element("Ward", 0, "*", **constraint("w-1", "bed.count() <= 2"))
+        beds = element(
+            "Ward.bed",
+            0,
+            "*",
+            "BackboneElement",
+            **constraint("w-2", "number < 10 and %resource.mode.exists()"),
+        )
+        number = element(
+            "Ward.bed.number", 0, "1", "positiveInt", **constraint("w-3", "$this != 7", "warning")
+        )
+        mode = element("Ward.mode", 0, "1", "code")
+        definitions.put(
+            "StructureDefinition",
+            "Ward",
+            structure("Ward", differential={"element": [root, beds, number, mode]}),
+        )
+        return definitions
+
+    def test_error_refuses_and_warning_is_told(self, ward: Structures) -> None:
+        assert ward.wrong("Ward", {"mode": "a", "bed": [{"number": 9}]}) == {}
+        assert ward.wrong("Ward", {"mode": "a", "bed": [{"number": 1}, {"number": 12}, {"number": 2}]}) == {
+            (): "x (w-1)",
+            ("bed", 1): "x (w-2)",
+        }
+        assert ward.wrong("Ward", {"bed": [{"number": 1}]}) == {("bed", 0): "x (w-2)"}
+        assert ward.warnings("Ward", {"mode": "a", "bed": [{"number": 7}]}) == ["x (w-3)"]
+
+    def test_they_are_for_what_has_its_shape(self, ward: Structures) -> None:
+        assert ward.wrong("Ward", {"bed": [{"number": "x"}]}) == {
+            ("bed", 0, "number"): "expected type of integer"
+        }
+
+    def test_one_that_is_not_fhirpath_is_refused(self) -> None:
+        about = {"differential": {"element": [element("A", 0, "*", **constraint("a-1", "x.("))]}}
+        with pytest.raises(Invalid, match="the constraint a-1 is not FHIRPath"):
+            Structures().type("A", **about)
+
+    def test_those_of_the_data_types(self) -> None:
+        definitions = Structures()
+        definitions.type("A", element("A.timing", 0, "1", "Timing"), element("A.text", 0, "1", "Narrative"))
+        assert definitions.wrong("A", {"timing": {"repeat": {"period": 1}}}) != {}
+        assert definitions.wrong("A", {"timing": {"repeat": {"period": 1, "periodUnit": "d"}}}) == {}
 
 
 class TestProfiles:
@@ -373,7 +427,7 @@ class TestProfiles:
         types.wrong("Ward", {})
         told = types.warnings(
             "Ward",
-            {"mode": "a", "meta": {"profile": ["http://p/x"]}, "text": {"status": "empty", "div": "<div/>"}},
+            {"mode": "a", "meta": {"profile": ["http://p/x"]}, "text": {"status": "empty", "div": XHTML}},
         )
         assert told == ["http://p/x is not known here: not checked"]
 

@@ -1,0 +1,105 @@
+"""Constraints in FHIRPath: the types as an expression sees them, and whether what is asked for holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from eventstore.errors import Invalid, Issue, NotSupported
+from eventstore.types.definition import (
+    Constraint,
+    Element,
+    Layer,
+    Library,
+    TypeDefinition,
+    every,
+    layers_at,
+    layers_of,
+    sites,
+)
+from eventstore.types.fhirpath.expression import Expression, compile_expression
+from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.values import Node
+from eventstore.types.scope import Ruled, Scope
+
+INVARIANT = "invariant"
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(expression: str) -> tuple[Expression | None, str]:
+    """The expression, or why it cannot be checked."""
+    try:
+        found = compile_expression(expression)
+    except Invalid as error:
+        return None, str(error)
+    return (None, found.unchecked) if found.unchecked else (found, "")
+
+
+def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
+    for one in (*definition.constraints, *(c for e in every(definition.elements) for c in e.constraints)):
+        if one.expression:
+            yield one
+
+
+def unchecked(definition: TypeDefinition) -> list[str]:
+    """The constraints that a definition states and that cannot be checked, each with the reason."""
+    return [f"{one.key}: {why}" for one in _stated(definition) if (why := _compiled(one.expression)[1])]
+
+
+def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
+    """The constraints whose expression is not FHIRPath."""
+    for one in _stated(definition):
+        try:
+            compile_expression(one.expression)
+        except Invalid as error:
+            yield Issue(f"the constraint {one.key} is not FHIRPath: {error}", (), "value")
+
+
+def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
+    """Tell the scope which of the constraints do not hold, and which could not be checked with this value.
+
+    Those that can never be run are not told of each time: they are in `unchecked` of their definition.
+    """
+    node = Node(ruled.value, ruled.type)
+    resource = Node(scope.resource, _type_of(scope.resource))
+    root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
+    verdicts: dict[Expression, bool] = {}
+    for one in ruled.constraints:
+        expression, _ = _compiled(one.expression)
+        if expression is None:
+            continue
+        try:
+            if expression not in verdicts:
+                verdicts[expression] = expression.holds(node, environment, resource, root)
+            if not verdicts[expression]:
+                what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
+                scope.tell(what, ruled.path, INVARIANT, one.severity)
+        except NotSupported as error:
+            scope.tell_once(f"{one.key} is not checked: {error}", ruled.path)
+
+
+def _type_of(resource: Any) -> str:
+    return str(resource.get("resourceType", "")) if isinstance(resource, dict) else ""
+
+
+def seen(definition: TypeDefinition, library: Library) -> TypeDefinition:
+    """A type with all its layers as one, which is how an expression sees it."""
+    return TypeDefinition(
+        definition.name, definition.kind, _elements(layers_of(definition, library), library)
+    )
+
+
+def _elements(layers: tuple[Layer, ...], library: Library) -> tuple[Element, ...]:
+    found = []
+    for site in sites(layers):
+        shape, has_own = site.shape, any(one.children for one, _ in site.said)
+        about: dict[str, Any] = {"choice": shape.choice, "collection": site.collection}
+        if shape.content:
+            found.append(Element(site.name, shape.content.replace(":", "."), **about))
+        elif has_own or not shape.type:
+            children = _elements(layers_at(site, library), library)
+            found.append(Element(site.name, children=children, **about))
+        else:
+            found.append(Element(site.name, shape.type, extension_url=shape.extension_url, **about))
+    return tuple(found)

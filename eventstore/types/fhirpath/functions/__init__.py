@@ -1,0 +1,1 @@
+"""The functions of FHIRPath, by subject; `table` names them."""
