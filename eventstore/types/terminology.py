@@ -9,8 +9,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from eventstore.errors import Conflict, Invalid, Issue, Path
-from eventstore.types.jsonschema import Schema
+from eventstore.errors import Conflict
 
 VALUE_SETS = "ValueSet"
 CODE_SYSTEMS = "CodeSystem"
@@ -300,22 +299,3 @@ def _replaced(shelf: Shelf[_T], id: str, term: _T | None) -> tuple[Shelf[_T], fr
     after = shelf.changed(id, term)
     is_same = shelf.terms.get(id) == term
     return after, frozenset() if is_same else shelf.names(id) | after.names(id)
-
-
-def check(type: str, value: dict[str, Any]) -> None:
-    """Refuse a new ValueSet that asks what nobody could answer. Raises Invalid with all of it."""
-    if type == VALUE_SETS and (issues := list(_senseless(value.get("compose", {})))):
-        raise Invalid(issues)
-
-
-def _senseless(compose: Schema) -> Iterator[Issue]:
-    """What FHIR's vsd-1, vsd-2 and vsd-3 refuse."""
-    for key in ("include", "exclude"):
-        for index, one in enumerate(compose.get(key, ())):
-            at: Path = ("compose", key, index)
-            if "system" not in one and "valueSet" not in one:
-                yield Issue("needs a system or a valueSet", at, "required")
-            elif "system" not in one and ("concept" in one or "filter" in one):
-                yield Issue("needs a system: concepts and filters are of one", at, "required")
-            elif "concept" in one and "filter" in one:
-                yield Issue("concept and filter exclude one another", (*at, "filter"), "value")

@@ -24,8 +24,8 @@ from eventstore.types.publish import STRICT, published_datatypes
 from eventstore.types.table import CANONICAL
 
 RESOURCES = ("StructureDefinition", "ValueSet", "CodeSystem")
-WITHOUT_CONSTRAINTS = ("ElementDefinition", *RESOURCES)
-"""Their constraints are not written out: what they ask is asked by reading the resource."""
+WITHOUT_CONSTRAINTS = ("ElementDefinition", "StructureDefinition")
+"""Their constraints are not written out: what they ask is asked by reading the definition."""
 
 KNOWN = {
     ("4.3.0", "Element", "id"): "R4B says id; every other version, and the prose, say string",

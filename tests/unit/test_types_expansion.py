@@ -301,14 +301,15 @@ class TestRegistry:
         assert registry.expand(url).missing == f"{url} is known by the syntax of its codes, and has no end"
 
     @pytest.mark.parametrize(
-        ("include", "path"),
+        "include",
         [
-            ({"version": "1"}, ()),
-            ({"valueSet": [V], "concept": [{"code": "a"}]}, ()),
-            ({**listed("a"), "filter": [{"property": "p", "op": "=", "value": "v"}]}, ("filter",)),
+            {"version": "1"},
+            {"valueSet": [V], "concept": [{"code": "a"}]},
+            {**listed("a"), "filter": [{"property": "p", "op": "=", "value": "v"}]},
         ],
     )
-    def test_a_value_set_that_makes_no_sense(self, include: dict[str, Any], path: tuple[str, ...]) -> None:
+    def test_a_value_set_that_makes_no_sense(self, include: dict[str, Any]) -> None:
         with pytest.raises(Invalid) as refused:
             Definitions().put("ValueSet", "v", {"status": "active", **value_set(V, listed("a"), include)})
-        assert [one.path for one in refused.value.issues] == [("compose", "include", 1, *path)]
+        errors = [one.path for one in refused.value.issues if one.severity == "error"]
+        assert errors == [("compose", "include", 1)]
