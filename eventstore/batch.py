@@ -19,6 +19,24 @@ from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """A transaction that was decided before its turn came: its commands are checked, and definitions come first."""
+
+    commands: tuple[Command, ...]
+    base: Position
+    """Of the registry that it was decided against: with any other it has to be prepared again."""
+    after: Position
+    """The positions in `registry` were counted from here."""
+    registry: Registry
+    """What its definitions make of it."""
+    retired: tuple[str, ...] = ()
+    """The types that are served no more."""
+
+
+class Outdated(Conflict):
+    """Definitions have changed since a transaction was prepared: it has to be prepared again."""
+
+
 def served(registry: Registry, type: str) -> CompiledType:
     """The type of that name. Raises NotFound with a hint."""
     found = registry.served(type)
@@ -79,11 +97,16 @@ class Batch:
     def events(self) -> list[Event]:
         return [change.event for change in self.changes]
 
-    def transact(self, commands: Sequence[Command]) -> list[Accepted]:
-        """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was."""
+    def transact(self, commands: Sequence[Command], prepared: Prepared | None = None) -> list[Accepted]:
+        """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was.
+
+        Those of a prepared transaction take effect as they were prepared. Raises Outdated when they cannot.
+        """
         undo = (self.registry, self.tip, len(self.changes), dict(self._last) if len(commands) > 1 else None)
         first = self.tip.position + 1
         try:
+            if prepared is not None:
+                return self._follow(prepared, first)
             return [self._apply(command, first) for command in commands]
         except BaseException:
             self.registry, self.tip, length, last = undo
@@ -91,7 +114,23 @@ class Batch:
             self._last = self._last if last is None else last
             raise
 
-    def _apply(self, command: Command, transaction: Position) -> Accepted:
+    def _follow(self, prepared: Prepared, transaction: Position) -> list[Accepted]:
+        """Do what was prepared: the types are those after its definitions from the beginning."""
+        if self.registry.position != prepared.base:
+            raise Outdated("definitions have changed meanwhile; try again")
+        registry = prepared.registry.moved(prepared.after, self.tip.position - prepared.after)
+        self.registry = registry
+        accepted = [
+            self._apply(
+                msgspec.structs.replace(command, checked=registry.position), transaction, defined=True
+            )
+            for command in prepared.commands
+        ]
+        for type in prepared.retired:
+            self._check_empty(type)
+        return accepted
+
+    def _apply(self, command: Command, transaction: Position, *, defined: bool = False) -> Accepted:
         kind = served(self.registry, command.type)
         previous = self._last.get(command.key)
         decision = decide(command, previous)
@@ -106,7 +145,7 @@ class Batch:
         )
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
-        if command.type in DEFINITION_TYPES:
+        if command.type in DEFINITION_TYPES and not defined:
             warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)
 
@@ -121,12 +160,18 @@ class Batch:
         """Let a definition take effect: from here on in the log it is the one that counts. It returns warnings."""
         value: dict[str, Any] | None = document.value if document is not None else None
         retired = self.registry.stops_serving(command.type, command.id, value)
-        if retired is not None and self._has_resources(retired):
-            raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
+        if retired is not None:
+            self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         warnings = registry.prove(command.type, command.id, value)
+        registry.check_expressions(command.type, command.id)
         self.registry = registry
         return warnings
+
+    def _check_empty(self, type: str) -> None:
+        """Raise Conflict when a type that is to go has resources."""
+        if self._has_resources(type):
+            raise Conflict(f"{type} has resources; delete them first, or leave its definition")
 
     def _has_resources(self, type: str) -> bool:
         came = sum(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.batch import admit, served
+from eventstore.batch import Prepared, admit, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
 from eventstore.errors import Gone, Invalid, NotFound, NotYet
@@ -89,6 +89,10 @@ class Store:
         return self._writer.submit(
             _checked(command, kind, self.registry) if command.document is not None else command
         )
+
+    async def transact(self, prepared: Prepared) -> list[Accepted]:
+        """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""
+        return await self._writer.submit(*prepared.commands, prepared=prepared)
 
     async def read(self, type: str, id: str) -> Previous:
         """The current version of a resource. Raises NotFound, or Gone when it was deleted."""

@@ -12,7 +12,7 @@ from time import monotonic, perf_counter
 
 import msgspec
 
-from eventstore.batch import Batch, may_retire
+from eventstore.batch import Batch, Prepared, may_retire
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
@@ -48,6 +48,7 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 
     commands: tuple[Command, ...]
     done: asyncio.Future[list[Accepted]]
+    prepared: Prepared | None = None
 
     def accept(self, accepted: list[Accepted]) -> None:
         if not self.done.done():
@@ -135,9 +136,10 @@ class Writer:
         if self._task is not None:
             await self._task
 
-    def submit(self, *commands: Command) -> asyncio.Future[list[Accepted]]:
+    def submit(self, *commands: Command, prepared: Prepared | None = None) -> asyncio.Future[list[Accepted]]:
         """Queue the commands as one transaction, all or none; the future is done when it is on the disk.
 
+        With `prepared` they are its own, and take effect as they were prepared.
         Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
         refused the transaction, or Unavailable when the log cannot be written.
         """
@@ -147,7 +149,7 @@ class Writer:
             raise Unavailable(self.held)
         if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
             raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
-        waiting = _Waiting(commands, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(commands, asyncio.get_running_loop().create_future(), prepared)
         self._queue.append(waiting)
         self._arrived.set()
         return waiting.done
@@ -162,7 +164,7 @@ class Writer:
         tip = await self._log.tip()
         if tip.position <= self.tip.position:
             return
-        registry = await self._registry_at(self.registry, tip.position)
+        registry = await registry_at(self._log, self.registry, tip.position)
         span = Span(
             self.tip.position,
             tip.position,
@@ -191,25 +193,6 @@ class Writer:
                 self.trouble.begins(str(error))
             except Exception:
                 _log.exception("looking for new events failed")
-
-    async def _registry_at(self, registry: Registry, until: Position) -> Registry:
-        """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-        Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-        """
-        for event in await self._definitions(registry.position, until):
-            value = msgspec.json.decode(event.data) if event.data is not None else None
-            registry = registry.apply(event.position, event.type, event.id, value)
-        return registry
-
-    async def _definitions(self, after: Position, until: Position) -> list[Event]:
-        found: list[Event] = []
-        for type in DEFINITION_TYPES:
-            at = after
-            while events := await self._log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-                found.extend(events)
-                at = events[-1].position
-        return sorted(found, key=lambda event: event.position)
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
@@ -256,10 +239,12 @@ class Writer:
             self._not_behind(snapshot.tip)
             registry = self.registry
             if snapshot.definition > registry.position:
-                registry = await self._registry_at(registry, snapshot.tip.position)
+                registry = await registry_at(self._log, registry, snapshot.tip.position)
             batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
-            answers = [_transact(batch, one) for one in waiting]
-            rows = self._project(batch.changes)
+            if any(one.prepared is not None for one in waiting):
+                answers, rows = await asyncio.to_thread(self._decided, batch, waiting)
+            else:
+                answers, rows = self._decided(batch, waiting)
         except BaseException:
             await self._log.release()
             raise
@@ -276,6 +261,13 @@ class Writer:
                 one.accept(answer)
             else:
                 one.refuse(answer)
+
+    def _decided(
+        self, batch: Batch, waiting: Sequence[_Waiting]
+    ) -> tuple[list[list[Accepted] | Exception], Rows]:
+        """What becomes of each. Beside the event loop when there is a prepared one, which may be large."""
+        answers = [_transact(batch, one) for one in waiting]
+        return answers, self._project(batch.changes)
 
     def _not_behind(self, tip: Tip) -> None:
         """Raises Unavailable when the log is not what it was: its positions would be given a second time."""
@@ -311,9 +303,30 @@ class Writer:
         self._committed(events)
 
 
+async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
+    """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+    """
+    for event in await _definitions(log, registry.position, until):
+        value = msgspec.json.decode(event.data) if event.data is not None else None
+        registry = registry.apply(event.position, event.type, event.id, value)
+    return registry
+
+
+async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
+    found: list[Event] = []
+    for type in DEFINITION_TYPES:
+        at = after
+        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+            found.extend(events)
+            at = events[-1].position
+    return sorted(found, key=lambda event: event.position)
+
+
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:
     try:
-        return batch.transact(waiting.commands)
+        return batch.transact(waiting.commands, waiting.prepared)
     except QuireError as refusal:
         return refusal
 

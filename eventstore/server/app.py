@@ -23,6 +23,7 @@ from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
+from eventstore.server.packages import Packages
 from eventstore.server.projecting import Projecting
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
@@ -150,6 +151,7 @@ def _front(
     handlers = {
         **HANDLERS,
         "ready": Health(store, engine, members, stream).ready,
+        "package-install": Packages(settings.package_registry).install,
         "rebuild": projecting.rebuild,
         "unpark": projecting.unpark,
         "feed": feeds.changes,

@@ -22,6 +22,7 @@ ROOT = {
     "$json-schema": "json-schema",
     "$sql": "sql",
     "$import": "import",
+    "$fhir-package-install": "package-install",
     "$rebuild": "rebuild",
     "$unpark": "unpark",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import Any
 
 import jsonschema_rs
 import msgspec
@@ -69,8 +69,8 @@ class CompiledType:
         self._version = version
         self._strict = definition.strict
 
-    def moved(self, position: int) -> Self:
-        """The same, when something else has changed what it accepts: the codes of a value set."""
+    def at(self, position: int) -> CompiledType:
+        """The same type at another position, with what was compiled of it."""
         other = copy(self)
         other.position = position
         return other

@@ -11,7 +11,6 @@ import msgspec
 from eventstore.errors import Conflict, Invalid, Issue, Path
 from eventstore.types import builtin
 from eventstore.types.definition import Element, Kind, TypeDefinition, every, target_of
-from eventstore.types.expressions import unparsable
 from eventstore.types.format import Names
 from eventstore.types.table import CANONICAL
 
@@ -50,6 +49,9 @@ class Specs(msgspec.Struct, frozen=True):
     def definition(self, name: str) -> TypeDefinition | None:
         id = self.ids.get(name)
         return self.specs[id].definition if id is not None else None
+
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        return [(self.resource_types[0], self.ids[name])] if name in self.ids else []
 
     def changed(
         self, type: str, id: str, value: dict[str, Any] | None, names: Names
@@ -92,7 +94,6 @@ class Specs(msgspec.Struct, frozen=True):
             *_unknown(spec, names),
             *_untargeted(spec.definition),
             *_baseless(spec.definition, names),
-            *unparsable(spec.definition),
         ]
         if issues:
             raise Invalid(issues)

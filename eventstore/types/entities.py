@@ -48,6 +48,11 @@ class Entities(msgspec.Struct, frozen=True):
             return None
         return assemble(name, self.entities[name], self.attributes.get(name, {}).values())
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        if name not in self.entities:
+            return []
+        return [*(("Attribute", id) for id in sorted(self.attributes.get(name, ()))), ("Entity", name)]
+
     def changed(
         self, type: str, id: str, value: dict[str, Any] | None, names: Names
     ) -> tuple[Entities, set[str]]:

@@ -10,13 +10,15 @@ import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Conflict, Invalid, Issue, NotFound
+from eventstore.event import Position
 from eventstore.types import builtin
 from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition, made_of
+from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
 from eventstore.types.expansion import Expander, Expansion
-from eventstore.types.expressions import seen
+from eventstore.types.expressions import seen, unparsable
 from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.model import base_of
 from eventstore.types.fhirpath.scope import Environment
@@ -89,6 +91,22 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             return id
         return id if format.changed(type, id, value, self)[0].kind_of(id) != "resource" else None
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        """The definitions that make a type or profile, by type and id; what they need comes later. Empty when built in."""
+        return [key for one in self.formats for key in one.resources_of(name)]
+
+    def open_entity(self, name: str) -> list[tuple[str, str]]:
+        """The Entity that makes an open type of that name, after its Attributes; empty without one."""
+        keys = self.resources_of(name)
+        return keys if ("Entity", name) in keys and self.types[name].definition.open else []
+
+    def defined_by(self, type: str, id: str) -> TypeDefinition | None:
+        """What a StructureDefinition or FHIRSchema makes, if it makes something."""
+        specs = next(
+            (one.specs for one in self.formats if isinstance(one, Specs) and type in one.resource_types), {}
+        )
+        return specs[id].definition if id in specs else None
+
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
         return builtin.resource(name, self.fhir_version)
@@ -129,7 +147,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         terminology, names = self.terminology.changed(type, id, value)
         affected = terminology.affected(names)
         types = {
-            name: one if one.bound.isdisjoint(affected) else one.moved(position)
+            name: one if one.bound.isdisjoint(affected) else one.at(position)
             for name, one in self.types.items()
         }
         return msgspec.structs.replace(self, terminology=terminology, types=types, position=position)
@@ -153,6 +171,15 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             missing = self.expand(value_set).missing
             if missing and self.has_code(value_set, None, "") is None:
                 yield Issue(f"{missing}: codes of {value_set} are not checked", (), "not-found", "warning")
+
+    def check_expressions(self, type: str, id: str) -> None:
+        """Refuse a definition with a constraint that is not FHIRPath. Raises Invalid.
+
+        Only one that comes alone: what a package has of them is marked, and never holds back the others.
+        """
+        definition = self.defined_by(type, id)
+        if definition is not None and (issues := [*unparsable(definition)]):
+            raise Invalid(issues)
 
     def _format_of(self, type: str) -> Format:
         return next(one for one in self.formats if type in one.resource_types)
@@ -247,6 +274,16 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             if other != name and other.lower() == name.lower():
                 why = f"{name} differs from {other} only in case: names are unique without it"
                 raise Conflict(why, path=("id",), code="duplicate")
+
+    def moved(self, after: Position, by: int) -> Registry:
+        """The same, with every position after one moved by so much: as if its definitions had come later."""
+        if by == 0 or self.position <= after:
+            return self
+        types = {
+            name: type if type.position <= after else type.at(type.position + by)
+            for name, type in self.types.items()
+        }
+        return msgspec.structs.replace(self, types=types, position=self.position + by)
 
     def _rebuilt(self, position: int, names: set[str]) -> Registry:
         """With the types of those names made anew, and those that are made of them."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from typing import Any
 
 import pytest
 from harness.definitions import Definitions, entity
+from harness.soon import soon
 
 from eventstore.body import read
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes
@@ -367,11 +367,10 @@ def test_the_id_and_the_meta_of_every_type(r4: Definitions) -> None:
 
 def test_a_megabyte_of_base64_is_fast(r4: Definitions) -> None:
     text = b64encode(b"x" * 1_000_000).decode()
-    start = time.perf_counter()
-    assert r4.wrong("T", {"bytes": text}) == {}
-    assert r4.wrong("T", {"bytes": text[:-1]}) == {("bytes",): "expected base64"}
-    assert r4.wrong("T", {"bytes": " ".join([text[:76]] * 10_000)}) == {}
-    assert time.perf_counter() - start < 1
+    with soon(1):
+        assert r4.wrong("T", {"bytes": text}) == {}
+        assert r4.wrong("T", {"bytes": text[:-1]}) == {("bytes",): "expected base64"}
+        assert r4.wrong("T", {"bytes": " ".join([text[:76]] * 10_000)}) == {}
 
 
 def test_types_of_every_version_can_be_used_at_once() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from harness.definitions import Definitions, document, entity
+from harness.soon import soon
 
 from eventstore.errors import Conflict, Invalid
 from eventstore.types.builtin import MAX_TYPE_NAME_CHARACTERS
@@ -306,20 +306,19 @@ class TestApply:
 
     def test_replay_is_cheap(self) -> None:
         registry = Registry.empty("4.0.1")
-        start = time.perf_counter()
-        for number in range(100):
-            name = f"T{number}"
-            about = {"resourceType": "Entity", "id": name, "type": "resource"}
-            registry = registry.apply(number * 11 + 1, "Entity", name, about)
-            for index in range(10):
-                value = {
-                    "resource": entity(name),
-                    "path": [f"a{index}"],
-                    "type": entity("string"),
-                    "enum": ["x"],
-                }
-                registry = registry.apply(number * 11 + 2 + index, "Attribute", f"{name}.a{index}", value)
-        assert time.perf_counter() - start < 2
+        with soon(2):
+            for number in range(100):
+                name = f"T{number}"
+                about = {"resourceType": "Entity", "id": name, "type": "resource"}
+                registry = registry.apply(number * 11 + 1, "Entity", name, about)
+                for index in range(10):
+                    value = {
+                        "resource": entity(name),
+                        "path": [f"a{index}"],
+                        "type": entity("string"),
+                        "enum": ["x"],
+                    }
+                    registry = registry.apply(number * 11 + 2 + index, "Attribute", f"{name}.a{index}", value)
 
 
 def test_a_valid_body_is_checked_in_microseconds(types: Definitions) -> None:
@@ -338,7 +337,6 @@ def test_a_valid_body_is_checked_in_microseconds(types: Definitions) -> None:
         "ref": {"reference": "Patient/1"},
     })  # fmt: skip
     assert types.registry.check(compiled, body) == []
-    start = time.perf_counter()
-    for _ in range(1000):
-        types.registry.check(compiled, body)
-    assert time.perf_counter() - start < 0.1
+    with soon(0.1):
+        for _ in range(1000):
+            types.registry.check(compiled, body)

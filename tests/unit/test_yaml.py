@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 import yaml as pyyaml
+from harness.soon import soon
 
 from eventstore.body import MAX_DEPTH_LEVELS, read
 from eventstore.errors import Malformed
@@ -134,9 +134,8 @@ def test_depth_has_a_limit() -> None:
     ],
 )  # fmt: skip
 def test_hostile_documents_are_refused_at_once(data: bytes) -> None:
-    start = time.perf_counter()
-    assert len(refusal(data)) < 250
-    assert time.perf_counter() - start < 1
+    with soon(1):
+        assert len(refusal(data)) < 250
 
 
 BLOCKS = """\
