@@ -89,12 +89,16 @@ def _take(step: Step, item: Any, above: Path, at: Path, scope: Scope) -> None:
 
 
 class Planner:
-    """Makes the plans of types by one set of rules; `nodes` are those that are made already."""
+    """Makes the plans of types by one set of rules; `nodes` are those that are made already.
 
-    def __init__(self, library: Library, nodes: dict[str, Node], *, strict: bool) -> None:
+    Bindings are told of where the types are `bound`.
+    """
+
+    def __init__(self, library: Library, nodes: dict[str, Node], *, strict: bool, bound: bool = True) -> None:
         self._library = library
         self._nodes = nodes
         self._strict = strict
+        self._bound = bound
 
     def plan(self, definition: TypeDefinition) -> Node:
         """The plan of a type, or of a profile what it adds."""
@@ -168,8 +172,12 @@ class Planner:
                 yield rules.points_to(element.refers)
             if element.profiles:
                 yield rules.asks(element.profiles)
-            if self._strict and element.binding is not None and not element.enum:
-                yield rules.coded(element.binding)
+            if (
+                self._bound
+                and element.binding is not None
+                and not (element.enum and self._is_primitive(site))
+            ):
+                yield rules.coded(msgspec.structs.replace(element.binding, codes=element.enum))
             yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
 
     def _beside(self, site: Site, at: str) -> Iterator[Rule]:
@@ -243,7 +251,7 @@ def datatype_plans(version: str, *, strict: bool = False) -> dict[str, Node]:
     """The plans of the built-in types that others are made of."""
     nodes: dict[str, Node] = {}
     library = fhir(version)
-    planner = Planner(library, nodes, strict=strict)
+    planner = Planner(library, nodes, strict=strict, bound=strict)
     for definition in library.values():
         if definition.kind in ("type", "abstract"):
             planner.plan(definition)

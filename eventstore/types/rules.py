@@ -44,9 +44,10 @@ def needed(names: tuple[str, ...]) -> Rule:
 
 
 def held_by_extension(element: Element) -> Rule:
-    """How often an extension of the element's URL may be there, and where its Reference may point."""
+    """How often an extension of the element's URL may be there, where its Reference may point, and where its codes are from."""
     url, key = element.extension_url, choice_key("value", element.type)
     points = points_to(element.refers) if element.refers else None
+    bound = coded(element.binding) if element.binding is not None else None
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         held = value.get(EXTENSION)
@@ -59,6 +60,8 @@ def held_by_extension(element: Element) -> Rule:
         for index, item in items:
             if points is not None and isinstance(target := item.get(key), dict):
                 points(target, (*path, EXTENSION, index, key), scope)
+            if bound is not None and key in item:
+                bound(item[key], (*path, EXTENSION, index, key), scope)
 
     return rule
 
