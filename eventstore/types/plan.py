@@ -12,7 +12,7 @@ from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types import rules
 from eventstore.types.checks import CHECKS, Check, check_id
-from eventstore.types.constraints import CHECKED
+from eventstore.types.constraints import CHECKED, Stated
 from eventstore.types.datatypes import fhir
 from eventstore.types.definition import (
     REFERENCE,
@@ -66,26 +66,27 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
         rule(value, path, scope)
     steps = node.steps
     for key, item in value.items():
-        step = steps.get(key)
-        if step is None:
+        if key not in steps:
             continue
+        step = steps[key]
         for rule in step.beside:
             rule(value, path, scope)
         if type(item) is list:
-            for index, one in enumerate(item) if step.many else ():
-                _take(step, one, path, (key, index), scope)
+            if step.many:
+                for index, one in enumerate(item):
+                    _take(step, one, (*path, key, index), scope)
         elif step.one:
-            _take(step, item, path, (key,), scope)
+            _take(step, item, (*path, key), scope)
 
 
-def _take(step: Step, item: Any, above: Path, at: Path, scope: Scope) -> None:
-    """Look at what stands `at` a place below a path, which is put together only where somebody needs it."""
+def _take(step: Step, item: Any, path: Path, scope: Scope) -> None:
+    """Look at the value of a key, or at one of its items."""
     if step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, above + at)
+        scope.tell(wrong, path)
     if step.node is not None and type(item) is dict:
-        run(step.node, item, above + at, scope)
+        run(step.node, item, path, scope)
     for rule in step.rules:
-        rule(item, above + at, scope)
+        rule(item, path, scope)
 
 
 class Planner:
@@ -115,7 +116,7 @@ class Planner:
         if self._strict:
             for one in layers:
                 if definition.kind != "profile" or one.kind == "profile":
-                    node.rules.extend(_constrained(one.constraints, at))
+                    _constrain(node, one.constraints, at)
         return node
 
     def _fill(self, node: Node, layers: tuple[Layer, ...], at: str) -> None:
@@ -205,7 +206,7 @@ class Planner:
         """What holds for a value of a type besides its keys, where these are written out anew."""
         if self._strict:
             for one in bases(used, self._library):
-                node.rules.extend(_constrained(one.constraints, used.name))
+                _constrain(node, one.constraints, used.name)
         if used.name == EXTENSION_TYPE:
             values = self.plan(used)
             node.rules.extend(rule for rule in values.rules if rule is rules.extended)
@@ -220,7 +221,7 @@ class Planner:
         step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
-            lambda item, path, scope: _take(step, item, path, (), scope),
+            partial(_take, step),
         )
 
     def _shared(self, content: str) -> Node:
@@ -240,10 +241,42 @@ def _type_of(site: Site, at: str) -> str:
     return f"{at}.{site.name}" if has_own or not site.shape.type else site.shape.type
 
 
+def _constrain(node: Node, constraints: tuple[Constraint, ...], type: str) -> None:
+    """Give a node its constraints: one that is about a key waits at that key."""
+    for stated in _checked(constraints):
+        if not stated.keys:
+            node.rules.append(stated.rule)
+        for key in stated.keys:
+            step = node.steps.get(key, Step())
+            node.steps[key] = msgspec.structs.replace(step, beside=(*step.beside, stated.rule))
+    node.rules.extend(_evaluated(constraints, type))
+
+
 def _constrained(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
-    yield from (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
+    """The constraints of an item, as its rules."""
+    yield from (_where(one) for one in _checked(constraints))
+    yield from _evaluated(constraints, type)
+
+
+def _checked(constraints: tuple[Constraint, ...]) -> Iterator[Stated]:
+    return (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
+
+
+def _evaluated(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
     if others := tuple(one for one in constraints if one.expression):
         yield rules.ruled(others, type)
+
+
+def _where(stated: Stated) -> Rule:
+    """The rule alone: it looks whether there is one of its keys."""
+    if not stated.keys:
+        return stated.rule
+
+    def rule(value: Any, path: Path, scope: Scope) -> None:
+        if type(value) is dict and any(key in value for key in stated.keys):
+            stated.rule(value, path, scope)
+
+    return rule
 
 
 @cache

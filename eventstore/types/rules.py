@@ -19,11 +19,13 @@ def only_one(choice: str, options: list[str], *, required: bool, strict: bool) -
         keys |= {f"_{name}": name for name in options}
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        given = [key for key in value if key in keys]
-        if not given:
+        if len(among := keys.keys() & value.keys()) == 1:
+            return
+        if not among:
             if required:
                 scope.tell(f"is required: {' or '.join(options)}", (*path, choice), "required")
             return
+        given = [key for key in value if key in among]
         first = keys[given[0]]
         for key in given[1:]:
             if keys[key] != first:
@@ -81,10 +83,10 @@ def points_to(targets: tuple[str, ...]) -> Rule:
             return
         key = "reference" if "reference" in value else "type"
         target = value.get(key)
-        if not isinstance(target, str) or (key == "reference" and not _RELATIVE.fullmatch(target)):
+        if not isinstance(target, str) or (name := target.partition("/")[0]) in targets:
             return
-        name = target.partition("/")[0]
-        if name not in targets and not any(scope.may_mean(one, name) for one in targets):
+        is_other = key == "type" or _RELATIVE.fullmatch(target)
+        if is_other and not any(scope.may_mean(one, name) for one in targets):
             scope.tell(f"expected a reference to {' or '.join(targets)}", (*path, key))
 
     return rule
@@ -94,9 +96,10 @@ def gaps(name: str) -> Rule:
     """An empty place in an array of primitives has an extension in the array's twin."""
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        items, twins = value[name], value.get(f"_{name}")
+        items = value[name]
         if type(items) is not list or None not in items:
             return
+        twins = value.get(f"_{name}")
         for index, item in enumerate(items):
             if item is None and _place(twins, index) is None:
                 scope.tell(f"null, and no extension in _{name}: leave the item out", (*path, name, index))
