@@ -14,11 +14,12 @@ import msgspec
 
 from eventstore.batch import Batch, may_retire
 from eventstore.command import Accepted, Command, Key
-from eventstore.errors import QuireError, Throttled, Unavailable
+from eventstore.errors import QuireError, Throttled, TooLarge, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.measure import EVENTS, SECONDS, Histogram
 from eventstore.projection import Change, Rows
+from eventstore.referring import referred_by
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 BATCH_TRANSACTIONS_MAX = 256
@@ -257,8 +258,15 @@ class Writer:
             registry = self.registry
             if snapshot.definition > registry.position:
                 registry = await self._registry_at(registry, snapshot.tip.position)
-            batch = Batch(snapshot, registry, snapshot.at or self._clock(), _salt)
-            answers = [_transact(batch, one) for one in waiting]
+            now, referred = snapshot.at or self._clock(), await referred_by(self._log, commands)
+            while True:
+                batch = Batch(snapshot, registry, now, _salt, referred)
+                answers = [_transact(batch, one) for one in waiting]
+                if not batch.facts.wanted:
+                    break
+                await referred.learn(self._log, batch.facts.wanted)
+            if batch.facts.is_limited and len(waiting) > 1:
+                raise TooLarge(f"{referred.limit}, for the batch: each of its transactions is decided alone")
             rows = self._project(batch.changes)
         except BaseException:
             await self._log.release()
