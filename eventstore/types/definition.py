@@ -37,6 +37,14 @@ class Binding(msgspec.Struct, frozen=True):
     """Its canonical URL."""
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """The least value that is let in, or the greatest, of a type that JSON Schema has no order for."""
+
+    value: Any
+    type: str
+    greatest: bool = False
+
+
 class Discriminator(msgspec.Struct, frozen=True):
     """What tells the slice of an item: the `kind` of what stands at a path below it."""
 
@@ -94,6 +102,7 @@ class Element(msgspec.Struct, frozen=True):
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
+    bounds: tuple[Bound, ...] = ()
     content: str = ""
     """`Questionnaire:item`: it has the children of the element at that path of that type."""
     constraints: tuple[Constraint, ...] = ()
