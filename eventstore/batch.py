@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
+from eventstore.claims import Claims, Known, claims_of
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
 from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
@@ -18,6 +19,24 @@ from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.registry import DEFINITION_TYPES, Registry
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A transaction that was decided before its turn came: its commands are checked, and definitions come first."""
+
+    commands: tuple[Command, ...]
+    base: Position
+    """Of the registry that it was decided against: with any other it has to be prepared again."""
+    after: Position
+    """The positions in `registry` were counted from here."""
+    registry: Registry
+    """What its definitions make of it."""
+    retired: tuple[str, ...] = ()
+    """The types that are served no more."""
+
+
+class Outdated(Conflict):
+    """Definitions have changed since a transaction was prepared: it has to be prepared again."""
 
 
 def served(registry: Registry, type: str) -> CompiledType:
@@ -80,9 +99,16 @@ class Batch:
     """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
 
     def __init__(
-        self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes], referred: Referred
+        self,
+        snapshot: Snapshot,
+        registry: Registry,
+        now: str,
+        salt: Callable[[], bytes],
+        known: Known,
+        referred: Referred,
     ) -> None:
         self.registry = registry
+        self.claims = Claims(known)
         self.tip = snapshot.tip
         self.changes: list[Change] = []
         self._last: dict[Key, Previous] = dict(snapshot.previous)
@@ -97,20 +123,52 @@ class Batch:
     def events(self) -> list[Event]:
         return [change.event for change in self.changes]
 
-    def transact(self, commands: Sequence[Command]) -> list[Accepted]:
-        """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was."""
+    def transact(self, commands: Sequence[Command], prepared: Prepared | None = None) -> list[Accepted]:
+        """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was.
+
+        Those of a prepared transaction take effect as they were prepared. Raises Outdated when they cannot.
+        """
         undo = (self.registry, self.tip, len(self.changes), dict(self._last) if len(commands) > 1 else None)
+        claims = self.claims.save() if len(commands) > 1 else None
         first = self.tip.position + 1
         try:
+            if prepared is not None:
+                return self._follow(prepared, first)
             return [self._apply(command, first) for command in commands]
         except BaseException:
             self.registry, self.tip, length, last = undo
             del self.changes[length:]
             self._last = self._last if last is None else last
+            if claims is not None:
+                self.claims.restore(claims)
             raise
 
-    def _apply(self, command: Command, transaction: Position) -> Accepted:
+    def _follow(self, prepared: Prepared, transaction: Position) -> list[Accepted]:
+        """Do what was prepared: the types are those after its definitions from the beginning."""
+        if self.registry.position != prepared.base:
+            raise Outdated("definitions have changed meanwhile; try again")
+        registry = prepared.registry.moved(prepared.after, self.tip.position - prepared.after)
+        self._begin_unique(registry)
+        self.registry = registry
+        accepted = [
+            self._apply(
+                msgspec.structs.replace(command, checked=registry.position), transaction, defined=True
+            )
+            for command in prepared.commands
+        ]
+        for type in prepared.retired:
+            self._check_empty(type)
+        return accepted
+
+    def _apply(self, command: Command, transaction: Position, *, defined: bool = False) -> Accepted:
         kind = served(self.registry, command.type)
+        if command.type in self.registry.deactivated:
+            definition = self.registry.defined_by(command.type)
+            raise Conflict(
+                f"{command.type} is deactivated: it is read and not written; POST /{definition}/$activate lets it"
+            )
+        if command.given and kind.definition.sequence is not None:
+            command = self._numbered(command, kind, kind.definition.sequence)
         previous = self._last.get(command.key)
         decision = decide(command, previous)
         if decision == "unchanged":
@@ -124,9 +182,25 @@ class Batch:
         )
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
-        if command.type in DEFINITION_TYPES:
-            self._define(command, document)
+        if kind.unique:
+            self._claim(command.key, kind, document)
+        if command.type in DEFINITION_TYPES and not defined:
+            warnings = [*warnings, *self._define(command, document)]
         return self._event(command, decision, kind, body, previous, transaction, warnings)
+
+    def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
+        """The command with the next id of the type's sequence: the position that its event will have.
+
+        Raises Conflict when a client has used that id.
+        """
+        position = self.tip.position + 1
+        id = f"{prefix}{position}"
+        if (command.type, id) in self._last or self.claims.is_taken(command.type, id, position):
+            raise Conflict(f"{command.type}/{id}, next in the sequence, was there before: send it again")
+        body = command.body
+        if body is not None and command.document is not None:
+            body = splice(command.document, kind.name, id)
+        return msgspec.structs.replace(command, id=id, body=body)
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
@@ -141,15 +215,39 @@ class Batch:
         is_known = last is not None and (last.data is not None or not last.live)
         return last.data if last is not None and is_known else self._referred.bodies[key]
 
-    def _define(self, command: Command, document: Document | None) -> None:
-        """Let a definition take effect: from here on in the log it is the one that counts."""
+    def _define(self, command: Command, document: Document | None) -> list[Issue]:
+        """Let a definition take effect: from here on in the log it is the one that counts. Returns what it is warned of."""
         value: dict[str, Any] | None = document.value if document is not None else None
         retired = self.registry.stops_serving(command.type, command.id, value)
-        if retired is not None and self._has_resources(retired):
-            raise Conflict(f"{retired} has resources; delete them first, or leave its definition")
+        if retired is not None:
+            self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         registry.prove(command.type, command.id, value)
+        registry.check_expressions(command.type, command.id)
+        told = registry.welcome(self.registry)
+        self._begin_unique(registry)
         self.registry = registry
+        return told
+
+    def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
+        """Let the resource have the values of its unique places. Raises Conflict when another has one."""
+        wanted = claims_of(kind.name, kind.unique, document.value if document is not None else None)
+        self.claims.check(key, wanted)
+        self.claims.take(key, wanted)
+
+    def _begin_unique(self, registry: Registry) -> None:
+        """Look at what there is at the places that become unique with this registry. Raises Conflict, Unscanned."""
+        for name, kind in registry.types.items():
+            before = self.registry.types.get(name)
+            if kind is not before and (new := set(kind.unique) - set(before.unique if before else ())):
+                changed = {change.event.id: change.event.data for change in self._changes_of(name)}
+                bodies = {id: read(data).value if data else None for id, data in changed.items()}
+                self.claims.begin(kind, new, bodies)
+
+    def _check_empty(self, type: str) -> None:
+        """Raise Conflict when a type that is to go has resources."""
+        if self._has_resources(type):
+            raise Conflict(f"{type} has resources; delete them first, or leave its definition")
 
     def _has_resources(self, type: str) -> bool:
         came = sum(
@@ -181,7 +279,7 @@ class Batch:
         self.changes.append(Change(event, previous))
         self.tip = Tip(position, self._at, event.hash)
         self._last[command.key] = Previous(position, decision, self._at, data)
-        return Accepted(decision, position, self._at, data, tuple(warnings))
+        return Accepted(decision, position, self._at, data, tuple(warnings), command.id)
 
 
 def _resolved(command: Command, stored: bytes) -> Command:

@@ -29,9 +29,9 @@ class Precondition(msgspec.Struct, frozen=True, gc=False):
 class Patch(msgspec.Struct, frozen=True):
     """A change to whatever the resource is when its turn comes."""
 
-    format: Literal["json-patch", "merge-patch"]
+    format: Literal["json-patch", "merge-patch", "tag", "untag"]
     operations: Any
-    """The parsed patch document, numbers with their digits (`body.exact`)."""
+    """The parsed patch document, numbers with their digits (`body.exact`); of tag and untag the code in `meta.tag`."""
 
 
 ANYTHING = Precondition()
@@ -58,6 +58,8 @@ class Command(msgspec.Struct, frozen=True):
     """Stored resources that its constraints were found to ask for: it is checked in its turn, when they are known."""
     short_references: bool = False
     """`{resourceType, id}` is taken for a reference: the dialect of the base `/`."""
+    given: bool = False
+    """The id is the server's: a type with a sequence gives another when it is written."""
     unless_same: bool = False
     """No event when the resource is already just this (imports)."""
 
@@ -81,3 +83,5 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     data: bytes | None
     warnings: tuple[Issue, ...] = ()
     """What was found, and did not stand against it."""
+    id: str = ""
+    """Of the resource, where there was an event: a sequence may have given it."""

@@ -76,6 +76,8 @@ def patched(patch: Patch, stored: bytes) -> Any:
     value = exact(stored)
     if patch.format == "merge-patch":
         return merge_patch(value, patch.operations)
+    if patch.format in ("tag", "untag"):
+        return _tagged(value, patch.operations, there=patch.format == "tag")
     if len(patch.operations) > PATCH_OPERATIONS_MAX:
         raise TooLarge(f"{len(patch.operations)} operations; a JSON Patch may have {PATCH_OPERATIONS_MAX}")
     copied = 0
@@ -86,6 +88,17 @@ def patched(patch: Patch, stored: bytes) -> Any:
                 raise TooLarge(f"the JSON Patch copies more than {RESOURCE_BYTES_MAX} bytes")
         value = _operated(operation, value)
     return value
+
+
+def _tagged(value: dict[str, Any], code: str, *, there: bool) -> dict[str, Any]:
+    """With the code among the tags, or without it."""
+    meta = value.get("meta", {})
+    tags = meta.get("tag", [])
+    if there == any(tag.get("code") == code for tag in tags):
+        return value
+    kept = [*tags, {"code": code}] if there else [tag for tag in tags if tag.get("code") != code]
+    others = {key: one for key, one in meta.items() if key != "tag"}
+    return {**value, "meta": {**others, "tag": kept} if kept else others}
 
 
 def _operated(operation: Any, value: Any) -> Any:

@@ -34,7 +34,9 @@ class Referred:
         self._bytes = 0
 
     async def learn(self, log: EventLog, keys: Collection[Key]) -> None:
-        """Read the resources as they are now: one query, however many there are."""
+        """Read the resources as they are now: one query, however many there are, and none for none."""
+        if not keys:
+            return
         left, few = REFERRED_BYTES_MAX - self._bytes, len(keys) <= FEW_ROWS
         (rows,) = await log.rows(_bodies(log.dialect, sorted(keys)), bytes_max=left, few=few)
         for type, id, data in rows:
@@ -56,8 +58,7 @@ def _bodies(dialect: str, keys: Sequence[Key]) -> Query:
 async def referred_by(log: EventLog, commands: Iterable[Command]) -> Referred:
     """What the first look at the commands' documents has found to be needed. Reads nothing where that is nothing."""
     referred = Referred()
-    if keys := {key for command in commands for key in command.refers}:
-        await referred.learn(log, keys)
+    await referred.learn(log, {key for command in commands for key in command.refers})
     return referred
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.batch import admit, normalised, served
+from eventstore.batch import Prepared, admit, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
 from eventstore.errors import Gone, Invalid, NotFound, NotYet
@@ -87,9 +87,12 @@ class Store:
     def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
         """As `submit`, for a type that is known: check now, answer when it is written."""
         kind = served(self.registry, command.type)
-        return self._writer.submit(
-            _checked(command, kind, self.registry) if command.document is not None else command
-        )
+        is_looked_at = command.document is not None and command.type not in self.registry.deactivated
+        return self._writer.submit(_checked(command, kind, self.registry) if is_looked_at else command)
+
+    async def transact(self, prepared: Prepared) -> list[Accepted]:
+        """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""
+        return await self._writer.submit(*prepared.commands, prepared=prepared)
 
     async def read(self, type: str, id: str) -> Previous:
         """The current version of a resource. Raises NotFound, or Gone when it was deleted."""

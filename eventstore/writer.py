@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from time import monotonic, perf_counter
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from eventstore.batch import Batch, may_retire
+from eventstore.batch import Batch, Prepared, may_retire
+from eventstore.claiming import complete, known_of, learn, scan_ahead, scan_page
+from eventstore.claims import Scan, Unscanned
 from eventstore.command import Accepted, Command, Key
 from eventstore.errors import QuireError, Throttled, TooLarge, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
@@ -32,6 +35,9 @@ LOOK_SECONDS = 0.25
 
 _log = logging.getLogger("quire.writer")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Project = Callable[[Sequence[Change]], Rows]
 """The inline projections, as one pure function."""
 
@@ -44,11 +50,33 @@ def _nobody(events: Sequence[Event]) -> None:
     return
 
 
+async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
+    """The registry with the definition events after it and up to a position that the log has reached, in order.
+
+    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
+    """
+    for event in await _definitions(log, registry.position, until):
+        value = msgspec.json.decode(event.data) if event.data is not None else None
+        registry = registry.apply(event.position, event.type, event.id, value)
+    return registry
+
+
+async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
+    found: list[Event] = []
+    for type in DEFINITION_TYPES:
+        at = after
+        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
+            found.extend(events)
+            at = events[-1].position
+    return sorted(found, key=lambda event: event.position)
+
+
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """One transaction in the queue, and who waits for it."""
 
     commands: tuple[Command, ...]
     done: asyncio.Future[list[Accepted]]
+    prepared: Prepared | None = None
 
     def accept(self, accepted: list[Accepted]) -> None:
         if not self.done.done():
@@ -116,6 +144,7 @@ class Writer:
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
+        self._scans: dict[str, Scan] = {}
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -123,6 +152,7 @@ class Writer:
         """Learn the types and the tip from the log, begin to write, and look for what others write."""
         self._log.nodes.on_append(self._heard)
         await self.catch_up()
+        await complete(self._log, self.registry)
         self._task = asyncio.create_task(self._run(), name="quire-writer")
         self._watch = asyncio.create_task(self._look(), name="quire-watch")
 
@@ -136,9 +166,10 @@ class Writer:
         if self._task is not None:
             await self._task
 
-    def submit(self, *commands: Command) -> asyncio.Future[list[Accepted]]:
+    def submit(self, *commands: Command, prepared: Prepared | None = None) -> asyncio.Future[list[Accepted]]:
         """Queue the commands as one transaction, all or none; the future is done when it is on the disk.
 
+        With `prepared` they are its own, and take effect as they were prepared.
         Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
         refused the transaction, or Unavailable when the log cannot be written.
         """
@@ -148,7 +179,7 @@ class Writer:
             raise Unavailable(self.held)
         if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
             raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
-        waiting = _Waiting(commands, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(commands, asyncio.get_running_loop().create_future(), prepared)
         self._queue.append(waiting)
         self._arrived.set()
         return waiting.done
@@ -163,7 +194,7 @@ class Writer:
         tip = await self._log.tip()
         if tip.position <= self.tip.position:
             return
-        registry = await self._registry_at(self.registry, tip.position)
+        registry = await registry_at(self._log, self.registry, tip.position)
         span = Span(
             self.tip.position,
             tip.position,
@@ -193,25 +224,6 @@ class Writer:
             except Exception:
                 _log.exception("looking for new events failed")
 
-    async def _registry_at(self, registry: Registry, until: Position) -> Registry:
-        """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-        Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-        """
-        for event in await self._definitions(registry.position, until):
-            value = msgspec.json.decode(event.data) if event.data is not None else None
-            registry = registry.apply(event.position, event.type, event.id, value)
-        return registry
-
-    async def _definitions(self, after: Position, until: Position) -> list[Event]:
-        found: list[Event] = []
-        for type in DEFINITION_TYPES:
-            at = after
-            while events := await self._log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-                found.extend(events)
-                at = events[-1].position
-        return sorted(found, key=lambda event: event.position)
-
     async def _run(self) -> None:
         while self._queue or not self._closing:
             await self._arrived.wait()
@@ -235,7 +247,7 @@ class Writer:
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit the batch; when it fails, one at a time, so that only the culprit does. All get an answer."""
         try:
-            await self._commit(batch)
+            await self._scanned_and_committed(batch)
         except Exception as error:
             self.stats.failed += 1
             if isinstance(error, Unavailable):
@@ -249,6 +261,18 @@ class Writer:
             for waiting in batch:
                 await self._write([waiting])
 
+    async def _scanned_and_committed(self, batch: list[_Waiting]) -> None:
+        """Commit; where a place becomes unique, read what there is while the log is free for others, and once more."""
+        try:
+            while True:
+                try:
+                    return await self._commit(batch)
+                except Unscanned as needed:
+                    self._scans[needed.kind.name] = scan = Scan(needed.kind)
+                    await scan_ahead(self._log, scan)
+        finally:
+            self._scans.clear()
+
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         started = perf_counter()
         commands = [command for one in waiting for command in one.commands]
@@ -257,17 +281,26 @@ class Writer:
             self._not_behind(snapshot.tip)
             registry = self.registry
             if snapshot.definition > registry.position:
-                registry = await self._registry_at(registry, snapshot.tip.position)
-            now, referred = snapshot.at or self._clock(), await referred_by(self._log, commands)
+                registry = await registry_at(self._log, registry, snapshot.tip.position)
+            now, scanned = snapshot.at or self._clock(), Rows()
+            known = await known_of(self._log, commands, registry, snapshot.tip.position)
+            for scan in self._scans.values():
+                while scan.position < snapshot.tip.position:
+                    await scan_page(self._log, scan, snapshot.tip.position, scanned)
+            known.scans = self._scans
+            referred = await referred_by(self._log, commands)
             while True:
-                batch = Batch(snapshot, registry, now, _salt, referred)
-                answers = [_transact(batch, one) for one in waiting]
-                if not batch.facts.wanted:
+                batch = Batch(snapshot, registry, now, _salt, known, referred)
+                answers = await _done(waiting, _transacted, batch, waiting)
+                if not (batch.claims.unknown or batch.claims.unknown_ids or batch.facts.wanted):
                     break
+                await learn(self._log, known, batch.claims.unknown, batch.claims.unknown_ids)
                 await referred.learn(self._log, batch.facts.wanted)
             if batch.facts.is_limited and len(waiting) > 1:
                 raise TooLarge(f"{referred.limit}, for the batch: each of its transactions is decided alone")
-            rows = self._project(batch.changes)
+            rows = await _done(waiting, self._project, batch.changes)
+            rows.overlay(scanned)
+            batch.claims.write(rows)
         except BaseException:
             await self._log.release()
             raise
@@ -319,9 +352,20 @@ class Writer:
         self._committed(events)
 
 
+async def _done(waiting: Sequence[_Waiting], work: Callable[P, T], *about: P.args, **more: P.kwargs) -> T:
+    """Do it; beside the event loop when a prepared transaction, which may be large, is among those that wait."""
+    if any(one.prepared is not None for one in waiting):
+        return await asyncio.to_thread(work, *about, **more)
+    return work(*about, **more)
+
+
+def _transacted(batch: Batch, waiting: Sequence[_Waiting]) -> list[list[Accepted] | Exception]:
+    return [_transact(batch, one) for one in waiting]
+
+
 def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:
     try:
-        return batch.transact(waiting.commands)
+        return batch.transact(waiting.commands, waiting.prepared)
     except QuireError as refusal:
         return refusal
 

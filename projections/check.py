@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.audit import Count, Faults, Progress, Report
+from eventstore.claims import CLAIMS, TABLE
 from eventstore.errors import Unavailable
 from eventstore.event import Position
 from eventstore.log.base import KEPT_INLINE, AppendFailed, EventLog
@@ -45,13 +46,14 @@ async def check(log: EventLog, report: Report, progress: Progress = lambda _done
 async def _schema(log: EventLog, faults: Faults) -> None:
     """Tables, indexes and views are as this version makes them, and each projection is kept by the writes."""
     try:
-        for fault in await log.schema_faults([table for one in BUILT_IN for table in one.tables]):
+        for fault in await log.schema_faults([TABLE, *(table for one in BUILT_IN for table in one.tables)]):
             faults.add(0, fault)
         (rows,) = await log.rows((_SQL[log.dialect]["checkpoints"], ()))
     except (Unavailable, AppendFailed) as error:
         faults.add(0, f"the schema cannot be read: {error}")
         return
     found = {_text(name): (version, position) for name, version, position in rows}
+    found.pop(CLAIMS, None)
     for one in BUILT_IN:
         if found.pop(one.name, None) != (one.version, KEPT_INLINE):
             faults.add(

@@ -18,11 +18,13 @@ from eventstore.feed import Feed
 from eventstore.log.opening import open_log
 from eventstore.membership import Membership
 from eventstore.projection import Projection
-from eventstore.server import lists, operations, resources, validating
+from eventstore.server import definitions, lists, operations, resources, validating
+from eventstore.server.batch_validating import Validations
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
+from eventstore.server.packages import Packages
 from eventstore.server.projecting import Projecting
 from eventstore.server.settings import STOP_SECONDS_MAX, Settings
 from eventstore.server.times import now
@@ -46,6 +48,10 @@ HANDLERS: dict[str, Handler] = {
     "changes": lists.changes,
     "resource": resources.resource,
     "version": resources.version,
+    "activate": definitions.activate,
+    "dump": definitions.dump,
+    "dump-structure": definitions.dump_structure,
+    "deactivate": definitions.deactivate,
 }
 
 KEEP_ALIVE_SECONDS = 75.0
@@ -102,10 +108,11 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
         async with (
             _running(settings, projections, settings.base_url or url) as (store, engine, members),
             _streaming(store, members, settings, settings.base_url or url) as stream,
+            Validations(store) as validations,
         ):
             runner = web.ServerRunner(
                 web.Server(
-                    _front(store, engine, members, settings, stream),
+                    _front(store, engine, members, settings, stream, validations),
                     access_log=None,
                     logger=_protocol_log(),
                     keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -141,15 +148,23 @@ async def _streaming(
 
 
 def _front(
-    store: Store, engine: Engine, members: Membership, settings: Settings, stream: Streaming | None
+    store: Store,
+    engine: Engine,
+    members: Membership,
+    settings: Settings,
+    stream: Streaming | None,
+    validations: Validations,
 ) -> Front:
     feeds, meter, projecting = Feeds(store.feed, store.log.id), Meter(), Projecting(engine)
     metrics = Metrics(store, engine, members, feeds, meter, stream)
     handlers = {
         **HANDLERS,
         "ready": Health(store, engine, members, stream).ready,
+        "package-install": Packages(settings.package_registry).install,
         "rebuild": projecting.rebuild,
         "unpark": projecting.unpark,
+        "batch-validate": validations.begin,
+        "validation": validations.task,
         "feed": feeds.changes,
         "live": feeds.live,
         "metrics": metrics.answer,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from eventstore.body import Document, read
@@ -79,8 +79,8 @@ class Call:
     def header(self, name: str) -> str | None:
         return self.request.headers.get(name)
 
-    async def body(self) -> bytes:
-        """The bytes of the body.
+    async def body(self, most: int = BODY_BYTES_MAX) -> bytes:
+        """The bytes of the body, `most` of them.
 
         Raises TooLarge when it is too big, Malformed when it is too slow or breaks off, UnsupportedMedia for an
         encoding that is not known, Throttled when too many large ones are under way.
@@ -89,43 +89,54 @@ class Call:
         if encoding not in ENCODINGS:
             raise UnsupportedMedia(f"Content-Encoding {encoding[:80]}: send it plain, or as gzip or deflate")
         length = self.request.content_length
-        if length is not None and length > BODY_BYTES_MAX:
-            raise _too_large(length, BODY_BYTES_MAX)
+        if length is not None and length > most:
+            raise _too_large(length, most)
         if self.request.content.is_eof():
-            return self._come()
+            return self._come(most)
         if (self.header("Expect") or "").lower() == "100-continue" and self.request.transport is not None:
             self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            async with asyncio.timeout(BODY_SECONDS_MAX):
-                return await self._read()
-        except TimeoutError:
-            raise Malformed(f"the body had not arrived after {BODY_SECONDS_MAX:g} seconds") from None
+        return await _in_time(self._read(self.request.content.readany, most))
 
-    def _come(self) -> bytes:
+    async def upload(self, most: int) -> bytes:
+        """The first file of a form, `most` bytes of it. Raises as `body` does, and Malformed without a file."""
+        return await _in_time(self._first_file(most))
+
+    async def _first_file(self, most: int) -> bytes:
+        try:
+            with _breaking_off():
+                reader = await self.request.multipart()
+                while (part := await reader.next()) is not None:
+                    if isinstance(part, BodyPartReader) and part.filename is not None:
+                        return await self._read(part.read_chunk, most)
+        except ValueError as error:
+            raise Malformed(f"the form cannot be read: {error}") from None
+        raise Malformed("the form has no file")
+
+    def _come(self, most: int) -> bytes:
         """The body that came with the head, all of it."""
         with _breaking_off():
             data = self.request.content.read_nowait()
-        self._weigh(len(data), len(data))
+        self._weigh(len(data), len(data), most)
         return data
 
-    async def _read(self) -> bytes:
+    async def _read(self, read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
         """The body as it comes."""
         parts: list[bytes] = []
         size = 0
         with _breaking_off():
-            while part := await self.request.content.readany():
+            while part := await read():
                 size += len(part)
-                self._weigh(len(part), size)
+                self._weigh(len(part), size, most)
                 parts.append(part)
         return b"".join(parts)
 
-    def _weigh(self, size: int, whole: int) -> None:
+    def _weigh(self, size: int, whole: int, most: int) -> None:
         """Count what this request holds.
 
         Raises TooLarge when the `whole` of it is too much, Throttled when all of them together hold too much.
         """
-        if whole > BODY_BYTES_MAX:
-            raise _too_large(whole, BODY_BYTES_MAX)
+        if whole > most:
+            raise _too_large(whole, most)
         self.in_flight.bytes += size
         self.held += size
         if self.in_flight.bytes > BODIES_BYTES_MAX and self.held < self.in_flight.bytes:
@@ -215,6 +226,15 @@ def ignored_header(names: list[str]) -> dict[str, str]:
     """For answers with no place for an outcome: a header names what was ignored."""
     safe = ", ".join("".join(c for c in name if c.isascii() and c.isprintable()) for name in names)
     return {"X-Quire-Ignored": safe[:1000]} if names else {}
+
+
+async def _in_time(reading: Awaitable[bytes]) -> bytes:
+    """What is read. Raises Malformed when it takes longer than BODY_SECONDS_MAX."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            return await reading
+    except TimeoutError:
+        raise Malformed(f"the body had not arrived after {BODY_SECONDS_MAX:g} seconds") from None
 
 
 class _breaking_off:

@@ -14,7 +14,7 @@ import typer
 from eventstore import __version__
 from eventstore.errors import Invalid, Malformed, QuireError
 from eventstore.log.opening import Place
-from eventstore.server import cli_projections, cli_stream, cli_transfer
+from eventstore.server import cli_package, cli_projections, cli_stream, cli_transfer, cli_types
 from eventstore.server.cli_options import (
     CANNOT_RUN,
     DATA,
@@ -27,6 +27,7 @@ from eventstore.server.cli_options import (
     Data,
     Db,
     FhirVersion,
+    Insecure,
     Json,
     Nats,
     NatsCa,
@@ -34,6 +35,7 @@ from eventstore.server.cli_options import (
     NatsCreds,
     NatsKey,
     NatsPort,
+    PackageRegistry,
     Stream,
     StreamMaxAge,
     StreamMaxBytes,
@@ -122,14 +124,8 @@ def serve(
     stream_max_age: StreamMaxAge = DEFAULTS.max_age_seconds,
     stream_max_bytes: StreamMaxBytes = DEFAULTS.max_bytes,
     stream_replicas: StreamReplicas = DEFAULTS.replicas,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure",
-            envvar="QUIRE_INSECURE",
-            help="Listen where others can reach it; there is no access control yet.",
-        ),
-    ] = False,
+    package_registry: PackageRegistry = "",
+    insecure: Insecure = False,
     log_level: Annotated[LogLevel, typer.Option(envvar="QUIRE_LOG_LEVEL")] = LogLevel.info,
     log_format: Annotated[
         LogFormat | None,
@@ -160,6 +156,7 @@ def serve(
             replicas=stream_replicas,
         ),
         trusted_proxies=tuple(trusted_proxy or ()),
+        package_registry=package_registry,
         insecure=insecure,
     )
     logs.configure(log_level, as_json=(log_format or _log_format()) is LogFormat.json)
@@ -289,8 +286,10 @@ def epoch(
     return FINE
 
 
+app.add_typer(cli_package.app, name="package")
 app.add_typer(cli_stream.app, name="stream")
 app.add_typer(cli_projections.app)
+app.add_typer(cli_types.app, name="types")
 
 _UsageError: Any = typer.BadParameter.__base__
 

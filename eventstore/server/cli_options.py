@@ -86,5 +86,20 @@ StreamMaxBytes = Annotated[
 StreamReplicas = Annotated[
     int, typer.Option(envvar="QUIRE_STREAM_REPLICAS", help="Of a new stream in a cluster.")
 ]
+PackageRegistry = Annotated[
+    str,
+    typer.Option(
+        envvar="QUIRE_PACKAGE_REGISTRY",
+        help="URL of the registry that $fhir-package-install fetches from; without it none.",
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        envvar="QUIRE_INSECURE",
+        help="Listen where others can reach it; there is no access control yet.",
+    ),
+]
 
 DEFAULTS = NatsSettings()

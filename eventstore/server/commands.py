@@ -23,7 +23,7 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.event import SALT_BYTES, Tip
 from eventstore.log.base import EventLog, Node
 from eventstore.log.opening import Place, open_log
-from eventstore.server import exporting, reports
+from eventstore.server import exporting, reports, types_report
 from eventstore.server.settings import NatsSettings, Settings
 from eventstore.server.sources import Skipped, items
 
@@ -218,6 +218,13 @@ async def status(place: Place, *, as_json: bool) -> None:
     async with reading(place) as log:
         found = await reports.status(log, place)
     show(found, reports.status_text, as_json=as_json)
+
+
+async def types_status(place: Place, *, as_json: bool) -> None:
+    """Show the types that are defined."""
+    async with reading(place) as log:
+        found = await types_report.types_status(log)
+    show(found, types_report.types_text, as_json=as_json)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from eventstore.claiming import forget
 from eventstore.errors import Conflict, Invalid, Unavailable
 from eventstore.event import Event, Position, Tip
 from eventstore.follower import CHUNK_BYTES, CHUNK_EVENTS
@@ -75,6 +76,7 @@ async def copy(source: EventLog, target: EventLog, end: Tip, progress: Callable[
             raise Invalid(
                 f"the target is at {tip.position} already, beyond {end.position}; copy to a place that has no log"
             )
+        await forget(target)
         at, done = tip.position, 0
         while events := await _next(source, at, end.position):
             await _append(target, engine, at, events)

@@ -116,8 +116,9 @@ def _queue(
     method: Literal["PUT", "POST"] = "PUT" if item.id else "POST"
     try:
         command = Command(
-            method, item.type, id, context, item.document, unless_same=True, short_references=True
-        )
+            method, item.type, id, context, item.document,
+            given=item.id is None, unless_same=True, short_references=True,
+        )  # fmt: skip
         return f"{item.type}/{id}", store.queue(command)
     except QuireError as error:
         return name, error
@@ -130,6 +131,7 @@ async def _done(name: str, future: asyncio.Future[list[Accepted]]) -> Imported:
         return _refused(name, error)
     except AppendFailed as error:
         return Imported("refused", name, reason=f"the database refuses it: {error}")
+    name = f"{name.partition('/')[0]}/{accepted.id}" if accepted.id else name
     status = "unchanged" if accepted.action == "unchanged" else accepted.action
     return Imported("updated" if status == "deleted" else status, name, accepted.position or 0)
 

@@ -164,6 +164,8 @@ class Preferences(msgspec.Struct, frozen=True):
 
     returned: str = "representation"
     strict: bool = False
+    asynchronous: bool = False
+    """`respond-async`: the answer says where the result will be."""
 
 
 def preferences(header: str | None) -> Preferences:
@@ -175,6 +177,7 @@ def preferences(header: str | None) -> Preferences:
     return Preferences(
         returned if returned in ("minimal", "operationoutcome") else "representation",
         words.get("handling", "").lower() == "strict",
+        "respond-async" in words,
     )
 
 

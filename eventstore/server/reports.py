@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from eventstore.audit import FAULTS_LISTED_MAX, Fault, in_order, verify
+from eventstore.claims import CLAIMS
 from eventstore.event import Tip
 from eventstore.follower import lag
 from eventstore.log.base import KEPT_INLINE, EventLog, Span
@@ -162,7 +163,7 @@ async def status(log: EventLog, place: Place) -> Status:
         nodes=found.nodes,
         publishers=found.publishers(),
         types=await totals(log) if any(row[0] == "current" for row in checkpoints) else [],
-        projections=[await _built(log, found, *row) for row in checkpoints],
+        projections=[await _built(log, found, *row) for row in checkpoints if row[0] != CLAIMS],
     )
 
 

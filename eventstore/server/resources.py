@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
 from uuid_utils import uuid7
 
 from eventstore.body import Document, exact, read, write
@@ -59,8 +60,8 @@ async def create(call: Call) -> Answer:
     type = _type_of(call, document)
     id = document.value.get("id")
     if "id" not in document.value or call.id_ignored:
-        id = str(uuid7())
-        document = _without_id(document)
+        given = _command(call, "POST", type, str(uuid7()), document=_without_id(document), given=True)
+        return await _submit(call, given)
     return await _store(call, "POST", type, _checked_id(id), document)
 
 
@@ -160,8 +161,14 @@ def _command(call: Call, method: Method, type: str, id: str, **more: Any) -> Com
     )
 
 
+async def patched(call: Call, patch: Patch) -> Answer:
+    """The resource of the URL, with a patch."""
+    return await _submit(call, _command(call, "PATCH", call.route.type, call.route.id, patch=patch))
+
+
 async def _submit(call: Call, command: Command) -> Answer:
     accepted = await call.store.submit(command)
+    command = structs.replace(command, id=accepted.id or command.id)
     headers = _headers(call, command, accepted)
     if command.method == "DELETE":
         return Answer(204, None, headers)

@@ -22,6 +22,7 @@ ROOT = {
     "$json-schema": "json-schema",
     "$sql": "sql",
     "$import": "import",
+    "$fhir-package-install": "package-install",
     "$rebuild": "rebuild",
     "$unpark": "unpark",
 }
@@ -63,6 +64,10 @@ def route(path: str) -> Route:
             return Route("feed", base, type)
         case [type, "$validate"]:
             return Route("validate", base, type)
+        case [type, "$batch-validate"]:
+            return Route("batch-validate", base, type)
+        case ["$batch-validate", id]:
+            return Route("validation", base, "", _id(id))
         case [type, "_search"]:
             return Route("search", base, type)
         case [type, id]:
@@ -71,6 +76,14 @@ def route(path: str) -> Route:
             return Route("history", base, type, _id(id))
         case [type, id, "$validate"]:
             return Route("validate", base, type, _id(id))
+        case [type, id, "$dump-as-fhir-schema"]:
+            return Route("dump", base, type, _id(id))
+        case [type, id, "$dump-as-structure-definition"]:
+            return Route("dump-structure", base, type, _id(id))
+        case [type, id, "$activate"]:
+            return Route("activate", base, type, _id(id))
+        case [type, id, "$deactivate"]:
+            return Route("deactivate", base, type, _id(id))
         case [type, id, "_changes"]:
             return Route("feed", base, type, _id(id))
         case [type, id, "$changes"]:

@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True):
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose X-Forwarded-Host and X-Forwarded-Proto are believed."""
     nats: NatsSettings = NatsSettings()
+    package_registry: str = ""
+    """The URL from which packages are fetched by name; empty fetches none."""
     insecure: bool = False
     """Listen on an address that others can reach, without access control."""
 
@@ -101,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True):
             raise Invalid(f"--port {self.port}: a port is 0 to 65535")
         self.place.check()
         self.nats.check()
+        if self.package_registry and not self.package_registry.startswith(("http://", "https://")):
+            raise Invalid(
+                f"--package-registry {self.package_registry[:200]!r}: a URL such as https://packages.fhir.org"
+            )
         if not self.insecure and not is_loopback(self.host):
             raise Invalid(
                 f"--host {self.host} can be reached from other machines, and this version has no access control; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,9 +34,8 @@ async def validate(call: Call) -> Answer:
         document.value.setdefault("resourceType", kind.name)
         kind.normalise(document.value)
     registry = call.store.registry
-    issues = await informed(
-        call.store.log, now(), lambda facts: _checked(registry, kind, document, profiles, facts)
-    )
+    judge = partial(checked, registry, kind, document, profiles)
+    issues = await informed(call.store.log, now(), judge)
     is_valid = all(issue.severity == "warning" for issue in issues)
     told = issues or [Issue("all ok", code="informational", severity="information")]
     about = outcome(told, call.route.base, kind.name)
@@ -62,9 +62,10 @@ def _url(parameter: dict[str, Any]) -> str:
     return str(found)
 
 
-def _checked(
+def checked(
     registry: Registry, kind: CompiledType, document: Document, profiles: list[str], facts: Facts
 ) -> list[Issue]:
+    """What is wrong with a resource by its type and by profiles, and warnings."""
     issues = registry.check(kind, document, facts)
     for url in profiles:
         found = registry.profile(url)

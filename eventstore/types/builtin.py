@@ -17,6 +17,8 @@ from eventstore.types.table import CANONICAL
 # Stored definitions are read by these limits too: they may grow, and never shrink.
 MAX_TYPE_NAME_CHARACTERS = 55
 """PostgreSQL cuts identifiers at 63 bytes, silently; this leaves room for `_history`."""
+MAX_PREFIX_CHARACTERS = 40
+"""Of the ids of a sequence: an id has 64, and a position up to 19."""
 MAX_PATH_LEVELS = 32
 MAX_PATH_NAME_CHARACTERS = 64
 MAX_ENUM_VALUES = 1_000
@@ -25,6 +27,9 @@ MAX_TARGET_TYPES = 200
 
 SHADOWS_CORE = "shadows-core"
 """The code in `meta.tag` of a definition that takes a name of FHIR's own."""
+
+DEACTIVATED = "deactivated"
+"""The code in `meta.tag` of the definition of a type that is read and not written."""
 
 _ANY = TypeDefinition("*", "primitive", schema={})
 """Any JSON. Its name is none that a definition could use."""
@@ -62,8 +67,10 @@ _OF_ENTITY = (
     Element("isMeta", "boolean"),
     Element("nonPersistable", "boolean"),
     Element("history", "code"),
-    Element("idGeneration", "code"),
-    Element("sequencePrefix", "string"),
+    Element("idGeneration", "code", enum=("uuid", "sequence")),
+    Element(
+        "sequencePrefix", "string", schema={"pattern": "^[A-Za-z0-9.-]*$", "maxLength": MAX_PREFIX_CHARACTERS}
+    ),
     *_DESCRIPTIVE,
 )
 
@@ -112,6 +119,13 @@ _OF_FHIRSCHEMA = (
     *_DESCRIPTIVE,
 )
 
+_OF_PREFIX = (
+    Element("organization", "string", required=True, schema={"minLength": 1}),
+    Element("contact", "ContactDetail", collection=True),
+    Element("status", "code", required=True, enum=("draft", "active", "retired")),
+    *_DESCRIPTIVE,
+)
+
 
 def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
     bare = assemble(name, EntitySpec("resource", False, None), ())
@@ -120,7 +134,12 @@ def _definition(name: str, elements: tuple[Element, ...]) -> TypeDefinition:
 
 _OURS = {
     name: _definition(name, of)
-    for name, of in (("Entity", _OF_ENTITY), ("Attribute", _OF_ATTRIBUTE), ("FHIRSchema", _OF_FHIRSCHEMA))
+    for name, of in (
+        ("Entity", _OF_ENTITY),
+        ("Attribute", _OF_ATTRIBUTE),
+        ("FHIRSchema", _OF_FHIRSCHEMA),
+        ("Prefix", _OF_PREFIX),
+    )
 }
 
 
@@ -251,12 +270,16 @@ def _refusal_of_name(name: str, version: str) -> str:
 def _shadow(name: str, version: str, definition: dict[str, Any]) -> str:
     if not is_core_name(name, version) or definition.get("url") == CANONICAL + name:
         return ""
-    tags = definition.get("meta", {}).get("tag", ())
-    if any(tag.get("code") == SHADOWS_CORE for tag in tags):
+    if is_tagged(definition, SHADOWS_CORE):
         return ""
     return (
         f"{name} is a FHIR {version} type: to define your own, put a meta.tag with code {SHADOWS_CORE} on it"
     )
+
+
+def is_tagged(definition: dict[str, Any], code: str) -> bool:
+    """Whether a definition has a code among its `meta.tag`."""
+    return any(tag.get("code") == code for tag in definition.get("meta", {}).get("tag", ()))
 
 
 def resource(name: str, version: str) -> dict[str, Any] | None:

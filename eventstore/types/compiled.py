@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from functools import cached_property, partial
 from typing import Any
 
@@ -38,6 +39,7 @@ from eventstore.types.jsonschema import (
 )
 from eventstore.types.publish import PARTS, names_of, publish, published_datatypes, shared
 from eventstore.types.scope import Scope, Types
+from eventstore.types.unique import Place, places
 from eventstore.types.verdict import follow
 
 MAX_ELEMENTS = 2_000
@@ -68,10 +70,21 @@ class CompiledType:
         self._version = version
         self._strict = definition.strict
 
+    def at(self, position: int) -> CompiledType:
+        """The same type at another position, with what was compiled of it."""
+        other = copy(self)
+        other.position = position
+        return other
+
     @cached_property
     def schema(self) -> Schema:
         """As it is published. Raises Invalid when a fragment contradicts the rest of the definition."""
         return publish(self.definition, self._library)
+
+    @cached_property
+    def unique(self) -> tuple[Place, ...]:
+        """The places whose values no two of its resources share."""
+        return tuple(places(self.definition.elements))
 
     @cached_property
     def bases(self) -> tuple[TypeDefinition, ...]:
@@ -147,14 +160,19 @@ class CompiledType:
             why = f"the type cannot be compiled: {str(error)[: fragment.MAX_QUOTED_CHARACTERS]}"
             raise Invalid(why, path=("schema",)) from None
 
-    def _check_budget(self) -> None:
+    @property
+    def budget(self) -> tuple[tuple[str, int, int], ...]:
+        """What it takes of what a type may: of which thing, how much, and how much there may be."""
         schemas, patterns = fragment.count(self.schema)
         ours = {one["pattern"] for one in published_datatypes(self._version).values() if "pattern" in one}
-        for what, much, most in (
+        return (
             ("elements", schemas, MAX_ELEMENTS),
             ("patterns", len(patterns - ours), MAX_PATTERNS),
             ("bytes of schema", len(msgspec.json.encode(self.schema)), MAX_DEFINITION_BYTES),
-        ):
+        )
+
+    def _check_budget(self) -> None:
+        for what, much, most in self.budget:
             if much > most:
                 raise Invalid(f"{self.name} would have {much} {what}, and may have {most}", code="too-long")
 

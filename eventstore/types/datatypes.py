@@ -127,12 +127,12 @@ def open_types(version: str) -> tuple[str, ...]:
 PART = (Element("id", "string"), Element(EXTENSION, "Extension", collection=True))
 """What every element that is an object may have."""
 
-_NOT_DATA = frozenset((RESOURCE, "DomainResource", "StructureDefinition"))
+_NOT_DATA = frozenset((RESOURCE, "DomainResource", "StructureDefinition", "Basic"))
 
 
 @cache
 def fhir(version: str) -> Library:
-    """What of FHIR is built in: data types, the bases of resources, profiles of data types, StructureDefinition."""
+    """What of FHIR is built in: data types, the bases of resources, profiles of data types, StructureDefinition, Basic."""
     primitives = _PRIMITIVES | _moments(version) | _of_version(version)
     found = {name: TypeDefinition(name, "primitive", schema=schema) for name, schema in primitives.items()}
     found |= table.read(version, open_types(version))

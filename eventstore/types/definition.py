@@ -103,6 +103,8 @@ class Element(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
     bounds: tuple[Bound, ...] = ()
+    unique: bool = False
+    """No two resources of the type have the same value here."""
     content: str = ""
     """`Questionnaire:item`: it has the children of the element at that path of that type."""
     constraints: tuple[Constraint, ...] = ()
@@ -137,6 +139,8 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """Of a profile of Extension: how often one element may have it."""
     rest: Element | None = None
     """What stands at keys that nothing describes, where these are let in."""
+    sequence: str | None = None
+    """Of resources: what the ids that the server gives begin with, before a number; None: they are UUIDs."""
     unchecked: tuple[str, ...] = ()
     """What the definition says that is not checked, in words."""
 

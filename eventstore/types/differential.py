@@ -93,15 +93,22 @@ class _Reader:
             path, at = value["path"], (view, "element", index)
             id = value.get("id") or _id_of(value, ids)
             ids = {known: one for known, one in ids.items() if not path.startswith(f"{known}.")} | {path: id}
-            steps = id.split(".")
-            if len(steps) > MAX_LEVELS:
+            steps = self._parted(id)[1].split(".")
+            if len(steps) >= MAX_LEVELS:
                 self.issues.append(Issue(f"a path may have {MAX_LEVELS} levels, and no more", at, "too-long"))
                 continue
-            line = _enter(top, steps[1:], at)
+            line = _enter(top, [step for step in steps if step], at)
             if line.value:
                 self.issues.append(Issue(f"{id} is there twice", (*at, "path"), "duplicate"))
             line.value, line.at = value, at
         return top
+
+    def _parted(self, path: str) -> tuple[str, str]:
+        """The type that a path begins with, whose name may have dots in it, and the rest."""
+        if f"{path}.".startswith(f"{self._name}."):
+            return self._name, path[len(self._name) + 1 :]
+        owner, _, rest = path.partition(".")
+        return owner, rest
 
     def elements(self, line: Line) -> Iterator[Element]:
         for below in line.below.values():
@@ -189,7 +196,7 @@ class _Reader:
         target = line.value.get("contentReference", "")
         if not target or self._is_profile:
             return ""
-        owner, _, path = target.partition("#")[2].partition(".")
+        owner, path = self._parted(target.partition("#")[2])
         return f"{owner}:{path}" if path else ""
 
     def constraints(self, line: Line) -> Iterator[Constraint]:

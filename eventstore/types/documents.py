@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -11,7 +11,6 @@ import msgspec
 from eventstore.errors import Conflict, Invalid, Issue, Path
 from eventstore.types import builtin
 from eventstore.types.definition import Element, Kind, TypeDefinition, every, target_of
-from eventstore.types.expressions import unparsable
 from eventstore.types.format import Names
 from eventstore.types.table import CANONICAL
 
@@ -50,6 +49,9 @@ class Specs(msgspec.Struct, frozen=True):
     def definition(self, name: str) -> TypeDefinition | None:
         id = self.ids.get(name)
         return self.specs[id].definition if id is not None else None
+
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        return [(self.resource_types[0], self.ids[name])] if name in self.ids else []
 
     def changed(
         self, type: str, id: str, value: dict[str, Any] | None, names: Names
@@ -92,7 +94,6 @@ class Specs(msgspec.Struct, frozen=True):
             *_unknown(spec, names),
             *_untargeted(spec.definition),
             *_baseless(spec.definition, names),
-            *unparsable(spec.definition),
         ]
         if issues:
             raise Invalid(issues)
@@ -133,12 +134,22 @@ def check_id(id: str, name: str) -> None:
         raise Invalid(f"the id of a type's definition is the name of the type: {name}", path=("id",))
 
 
-def with_what_all_have(elements: tuple[Element, ...], name: str) -> tuple[Element, ...]:
+def with_what_all_have(
+    elements: tuple[Element, ...], name: str, value: dict[str, Any]
+) -> tuple[Element, ...]:
     """The elements of a resource type, and what every resource has, whatever it is based on."""
     type = Element("resourceType", "string", required=True, schema={"const": name})
     given = {element.name for element in elements}
-    standard = (Element("id", "id"), Element("meta", "Meta"), type)
+    standard = (Element("id", "id"), Element("meta", "Meta"), type, *_said_by(value))
     return (*elements, *(one for one in standard if one.name not in given))
+
+
+def _said_by(value: dict[str, Any]) -> Iterator[Element]:
+    """What a resource that is none of FHIR's own may say of its definition: FHIR R6's `resourceDefinition`."""
+    url, version = value["url"], value.get("version")
+    if not url.startswith(CANONICAL):
+        known = (url,) if version is None else (url, f"{url}|{version}")
+        yield Element("resourceDefinition", "canonical", enum=known)
 
 
 class _Concept(msgspec.Struct):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from eventstore.errors import Invalid, Issue
-from eventstore.types import builtin, checks, fragment
+from eventstore.types import builtin, checks, fragment, unique
 from eventstore.types.datatypes import datatypes
 from eventstore.types.definition import Element, Kind, TypeDefinition
 from eventstore.types.entity import (
@@ -48,6 +48,11 @@ class Entities(msgspec.Struct, frozen=True):
             return None
         return assemble(name, self.entities[name], self.attributes.get(name, {}).values())
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        if name not in self.entities:
+            return []
+        return [*(("Attribute", id) for id in sorted(self.attributes.get(name, ()))), ("Entity", name)]
+
     def changed(
         self, type: str, id: str, value: dict[str, Any] | None, names: Names
     ) -> tuple[Entities, set[str]]:
@@ -64,7 +69,11 @@ class Entities(msgspec.Struct, frozen=True):
             fragment.vet(value["schema"], ("schema",))
         if type == "Attribute":
             _check_enum(self.attributes[self.owners[id]][id].elements[0], names.fhir_version)
-        return id if type == "Entity" else self.owners[id]
+        name = id if type == "Entity" else self.owners[id]
+        made = self.definition(name)
+        if made is not None and (issues := list(unique.refusals(made, names))):
+            raise Invalid(issues)
+        return name
 
     def _with_entity(
         self, name: str, value: dict[str, Any] | None, names: Names

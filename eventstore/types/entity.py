@@ -20,8 +20,8 @@ _RESERVED_BELOW = frozenset({EXTENSION, MODIFIER_EXTENSION})
 _RESERVED_PREFIX = "fhir_"
 
 _UNAVAILABLE = {
-    "Entity": ("isMeta", "nonPersistable", "history", "idGeneration", "sequencePrefix"),
-    "Attribute": ("isUnique", "valueSet"),
+    "Entity": ("isMeta", "nonPersistable", "history"),
+    "Attribute": ("valueSet",),
 }
 
 
@@ -31,6 +31,8 @@ class EntitySpec(msgspec.Struct, frozen=True):
     kind: Kind
     open: bool
     schema: dict[str, Any] | None
+    sequence: str | None = None
+    """What the ids that the server gives begin with; None: they are UUIDs."""
 
 
 class AttributeSpec(msgspec.Struct, frozen=True):
@@ -73,9 +75,19 @@ def read_entity(value: dict[str, Any]) -> EntitySpec:
     is_open, schema = value.get("isOpen", False), value.get("schema")
     if not is_open and "additionalProperties" in (schema or {}):
         issues.append(_closed())
+    issues.extend(_numbering(value))
     if issues:
         raise Invalid(issues)
-    return EntitySpec(value["type"], is_open, schema)
+    sequence = value.get("sequencePrefix", "") if value.get("idGeneration") == "sequence" else None
+    return EntitySpec(value["type"], is_open, schema, sequence)
+
+
+def _numbering(value: dict[str, Any]) -> Iterator[Issue]:
+    """What makes no sense of how the server gives ids."""
+    if "idGeneration" in value and value["type"] != "resource":
+        yield Issue("idGeneration is for types of resources", ("idGeneration",), "value")
+    if "sequencePrefix" in value and value.get("idGeneration") != "sequence":
+        yield Issue("sequencePrefix is for idGeneration: sequence", ("sequencePrefix",), "value")
 
 
 def _closed() -> Issue:
@@ -171,6 +183,7 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
             enum=tuple(value.get("enum", ())),
             refers=refers if type == REFERENCE else (),
             extension_url=value.get("extensionUrl", ""),
+            unique=value.get("isUnique", False),
             schema=value.get("schema"),
         )
 
@@ -234,7 +247,7 @@ def assemble(name: str, entity: EntitySpec, attributes: Iterable[AttributeSpec])
         type = Element("resourceType", "string", schema={"const": name})
         standard = (*_MODIFIABLE, Element("meta", "Meta"), type)
     elements = (*standard, *_level(list(attributes), 0))
-    return TypeDefinition(name, entity.kind, elements, entity.open, entity.schema)
+    return TypeDefinition(name, entity.kind, elements, entity.open, entity.schema, sequence=entity.sequence)
 
 
 def _level(specs: list[AttributeSpec], depth: int) -> Iterator[Element]:

@@ -86,7 +86,7 @@ def _type(
 ) -> Spec:
     kind: Kind = "abstract" if value.get("abstract") else _KINDS[value["kind"]]
     if kind == "resource":
-        elements = with_what_all_have(elements, name)
+        elements = with_what_all_have(elements, name, value)
     definition = TypeDefinition(
         name,
         kind,

@@ -57,6 +57,9 @@ class Format(Protocol):
     def names(self) -> Iterable[str]:
         """Of its types, and the URLs of its profiles."""
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        """The definitions that make the type or profile of that name or URL, by type and id, the last first needed."""
+
     def user_of(self, name: str) -> str:
         """Which of its definitions has an element of that type, in words; nothing when there is none."""
 

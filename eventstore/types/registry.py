@@ -10,12 +10,14 @@ import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Conflict, Invalid, Issue, NotFound
+from eventstore.event import Position
 from eventstore.types import builtin
 from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition, made_of
+from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
-from eventstore.types.expressions import conforms_to, seen
+from eventstore.types.expressions import conforms_to, seen, unparsable
 from eventstore.types.facts import Facts, Informed
 from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.model import base_of
@@ -23,12 +25,13 @@ from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
+from eventstore.types.prefixes import Prefixes, warnings
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.valuesets import codes_of, has_code
 
-FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas())
+FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
 
 DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
@@ -46,6 +49,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     types: dict[str, CompiledType]
     position: int = 0
     formats: tuple[Format, ...] = FORMATS
+    deactivated: frozenset[str] = frozenset()
+    """Types whose definition is tagged so: they are read and not written."""
 
     @classmethod
     def empty(cls, fhir_version: str) -> Self:
@@ -84,6 +89,27 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
             return id
         return id if format.changed(type, id, value, self)[0].kind_of(id) != "resource" else None
 
+    def resources_of(self, name: str) -> list[tuple[str, str]]:
+        """The definitions that make a type or profile, by type and id; what they need comes later. Empty when built in."""
+        return [key for one in self.formats for key in one.resources_of(name)]
+
+    def open_entity(self, name: str) -> list[tuple[str, str]]:
+        """The Entity that makes an open type of that name, after its Attributes; empty without one."""
+        keys = self.resources_of(name)
+        return keys if ("Entity", name) in keys and self.types[name].definition.open else []
+
+    def definition_in(self, type: str, id: str) -> TypeDefinition | None:
+        """What a StructureDefinition or FHIRSchema makes, if it makes something."""
+        specs = next(
+            (one.specs for one in self.formats if isinstance(one, Specs) and type in one.resource_types), {}
+        )
+        return specs[id].definition if id in specs else None
+
+    def defined_by(self, name: str) -> str:
+        """The definition of a type, as `Entity/Pump`; empty for one that is built in."""
+        found = (one.resource_types[0] for one in self.formats if one.kind_of(name) is not None)
+        return next((f"{type}/{name}" for type in found), "")
+
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
         return builtin.resource(name, self.fhir_version)
@@ -108,7 +134,11 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
             self.types[type].check_shape(value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
-        registry = msgspec.structs.replace(self, formats=formats)
+        deactivated = self.deactivated
+        if id in touched and type in (one.resource_types[0] for one in self.formats):
+            is_off = value is not None and builtin.is_tagged(value, builtin.DEACTIVATED)
+            deactivated = deactivated | {id} if is_off else deactivated - {id}
+        registry = msgspec.structs.replace(self, formats=formats, deactivated=deactivated)
         for name in sorted(touched, key=lambda one: ("/" in one, one)):
             registry._check_alone(name, format)
             if self.kind_of(name) == "type" != registry.kind_of(name):
@@ -124,6 +154,33 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
         name = self._format_of(type).prove(type, id, value, self)
         if name in self.types:
             self.types[name].prove()
+
+    def check_expressions(self, type: str, id: str) -> None:
+        """Refuse a definition with a constraint that is not FHIRPath. Raises Invalid.
+
+        Only one that comes alone: what a package has of them is marked, and never holds back the others.
+        """
+        definition = self.definition_in(type, id)
+        if definition is not None and (issues := [*unparsable(definition)]):
+            raise Invalid(issues)
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """What names of new types begin with."""
+        return next(one for one in self.formats if isinstance(one, Prefixes))
+
+    def welcome(self, before: Registry) -> list[Issue]:
+        """What new types, that the registry before did not have, are warned of. Raises Invalid for their names."""
+        prefixes = self.prefixes
+        new = [
+            one.definition
+            for name, one in self.types.items()
+            if name not in before.types and one.kind != "profile"
+        ]
+        for one in new:
+            if why := prefixes.refusal(one.name, self.fhir_version):
+                raise Invalid(why, path=("id",))
+        return [issue for one in new for issue in warnings(one, self.fhir_version)]
 
     def _format_of(self, type: str) -> Format:
         return next(one for one in self.formats if type in one.resource_types)
@@ -206,6 +263,16 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
             if other != name and other.lower() == name.lower():
                 why = f"{name} differs from {other} only in case: names are unique without it"
                 raise Conflict(why, path=("id",), code="duplicate")
+
+    def moved(self, after: Position, by: int) -> Registry:
+        """The same, with every position after one moved by so much: as if its definitions had come later."""
+        if by == 0 or self.position <= after:
+            return self
+        types = {
+            name: type if type.position <= after else type.at(type.position + by)
+            for name, type in self.types.items()
+        }
+        return msgspec.structs.replace(self, types=types, position=self.position + by)
 
     def _rebuilt(self, position: int, names: set[str]) -> Registry:
         """With the types of those names made anew, and those that are made of them."""

@@ -50,7 +50,7 @@ def _type(value: dict[str, Any], name: str, names: Names) -> Spec:
     kind: Kind = "abstract" if value["abstract"] else "resource" if value["kind"] in _SERVED else "type"
     elements = found.elements
     if kind == "resource":
-        elements = with_what_all_have(elements, name)
+        elements = with_what_all_have(elements, name, value)
     definition = TypeDefinition(
         name,
         kind,

@@ -34,7 +34,7 @@ _ABSTRACT = frozenset((
     "Base", "Element", "BackboneElement", "DataType", "BackboneType", "PrimitiveType", "Resource", "DomainResource",
 ))  # fmt: skip
 _SIMPLE = (Element("comparator", excluded=True),)
-_RESOURCES = frozenset(("StructureDefinition",))
+_RESOURCES = frozenset(("Basic", "StructureDefinition"))
 
 
 class _Line(msgspec.Struct):

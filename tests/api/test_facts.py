@@ -136,14 +136,31 @@ async def test_validate_knows_what_is_stored(wards: Client) -> None:
         assert (outcome["id"] == "allok") is valid
 
 
-async def test_a_profile_and_what_conforms_to_one(wards: Client) -> None:
-    """What is looked up is held to its own constraints too, where it is asked for that."""
-    rule = "head.resolve().conformsTo('http://example.org/Ward')"
-    await wards.put("/StructureDefinition/Ring", ruled("Ring", rule))
-    await wards.put("/StructureDefinition/Nurse", ruled("Nurse", "true"))
-    await wards.put("/Ward/good", head("n"))
-    await wards.put("/Ward/bad", head("n"))
-    assert not refused(await wards.put("/Ring/a", head("Ward/good")))
+async def test_what_is_looked_up_is_held_to_a_profile(wards: Client) -> None:
+    """And that to what it looks up itself."""
+    staffed = ruled("Ward", "head.resolve().mode = 'night'")
+    staffed["differential"]["element"] = staffed["differential"]["element"][:1]
+    about = {"id": "staffed", "derivation": "constraint", "url": "http://p/staffed"}
+    base = {"baseDefinition": "http://example.org/Ward"}
+    assert (await wards.put("/StructureDefinition/staffed", {**staffed, **about, **base})).status == 201
+    await wards.put(
+        "/StructureDefinition/Ring", ruled("Ring", "head.resolve().conformsTo('http://p/staffed')")
+    )
+    await wards.put("/Ward/a", head("n"))
+    await wards.put("/Ward/b", {})
+    assert not refused(await wards.put("/Ring/a", head("Ward/a")))
+    assert refused(await wards.put("/Ring/b", head("Ward/b")))
+    await wards.put("/Nurse/n", {"mode": "day"})
+    assert refused(await wards.put("/Ring/b", head("Ward/a")))
+
+
+async def test_all_that_is_stored_is_validated_with_what_it_refers_to(wards: Client) -> None:
+    await wards.put("/Ward/a", head("n"))
+    await wards.put("/Ward/b", {})
+    await wards.put("/Nurse/n", {"mode": "day"})
+    found = (await wards.post("/Ward/$batch-validate", None)).json["parameter"]
+    counts = {one["name"]: one["valueInteger"] for one in found if one["name"] in ("valid", "invalid")}
+    assert counts == {"valid": 1, "invalid": 1}
 
 
 async def test_the_clock_is_that_of_the_event(client: Client) -> None:

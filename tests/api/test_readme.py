@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.process import Published
 
 HOME = Path(__file__).parents[2]
 TYPES = (HOME / "docs" / "types.md").read_text("utf-8")
+PACKAGES = (HOME / "docs" / "packages.md").read_text("utf-8")
 FORMATS = (HOME / "docs" / "formats.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUIRE = f"""#!/bin/sh
@@ -100,6 +102,25 @@ async def test_the_first_minute(server: Published, tmp_path: Path) -> None:
     assert next(requests, None) is None
     assert starts == 2
     assert await server.stop() == 0
+
+
+async def test_the_guide_to_packages(server: Published, tmp_path: Path) -> None:
+    """Its commands with no server, its requests with one on the same data."""
+    (tmp_path / "quire").write_text(QUIRE)
+    (tmp_path / "quire").chmod(0o755)
+    blocks, requests = BLOCK.findall(PACKAGES), steps(PACKAGES)
+    for (language, command), (_, shown) in pairwise(blocks):
+        if language == "sh" and not command.startswith("curl"):
+            assert looks_like(shown, await shell(f"PATH=.:$PATH; {command}", tmp_path)), command
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        for step in requests:
+            sent: Any = step.body
+            if step.body is not None and step.body.startswith("@"):
+                sent = (tmp_path / step.body[1:]).read_bytes()
+            await send(Client(session, server.url), step._replace(body=sent))
+    assert await server.stop() == 0
+    assert len(requests) == PACKAGES.count("\n```yaml answer=") == 2
 
 
 @pytest.mark.parametrize("format", ["yaml", "json"])

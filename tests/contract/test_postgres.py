@@ -296,9 +296,10 @@ async def test_schema_faults_are_found(settings: Settings) -> None:
             'CREATE OR REPLACE VIEW "thing" AS SELECT id, position AS version, \'\' COLLATE "C" AS ts, NULL::json AS resource FROM quire_current'
         )
         await connection.close()
+        from eventstore.claims import TABLE
         from projections.engine import BUILT_IN
 
-        faults = await store.log.schema_faults([table for one in BUILT_IN for table in one.tables])
+        faults = await store.log.schema_faults([TABLE, *(table for one in BUILT_IN for table in one.tables)])
         assert faults == [
             "the index quire_event_type is missing",
             "there is a table stranger that this version does not make",

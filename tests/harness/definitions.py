@@ -37,6 +37,7 @@ class Definitions:
         position = len(self.events) + 1
         registry = self.registry.apply(position, type, id, whole)
         registry.prove(type, id, whole)
+        registry.check_expressions(type, id)
         self.registry = registry
         self.events.append((position, type, id, whole))
 

@@ -211,6 +211,6 @@ class TestDocument:
     def test_definitions_are_described_too(self) -> None:
         definitions = Definitions()
         stock = definitions.registry.schema_at([])
-        assert stock["properties"]["resourceType"]["enum"] == sorted(DEFINITION_TYPES)
+        assert stock["properties"]["resourceType"]["enum"] == sorted({*DEFINITION_TYPES, "Basic"})
         attribute = {"resourceType": "Attribute", "resource": entity("T"), "path": ["a"]}
         assert definitions.issues(attribute) == []

@@ -12,7 +12,7 @@ from eventstore.errors import Conflict, Invalid
 from eventstore.types.builtin import MAX_TYPE_NAME_CHARACTERS
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
-DEFINING = ["Attribute", "Entity", "FHIRSchema", "StructureDefinition"]
+BUILT_IN = ["Attribute", "Basic", "Entity", "FHIRSchema", "Prefix", "StructureDefinition"]
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def position(definitions: Definitions, name: str) -> int:
 class TestEmpty:
     def test_what_is_there_before_any_definition(self) -> None:
         registry = Registry.empty("4.0.1")
-        assert registry.names() == DEFINING
-        assert sorted(DEFINITION_TYPES) == DEFINING
+        assert registry.names() == BUILT_IN
+        assert sorted({*DEFINITION_TYPES, "Basic"}) == BUILT_IN
         assert registry.position == 0
         assert all(registry.served(name).position == 0 for name in registry.names())  # type: ignore[union-attr]
         assert registry.served("string") is None
@@ -71,7 +71,7 @@ class TestNames:
     def test_good(self, name: str) -> None:
         definitions = Definitions()
         definitions.entity(name)
-        assert definitions.registry.names() == sorted([*DEFINING, name])
+        assert definitions.registry.names() == sorted([*BUILT_IN, name])
 
     @pytest.mark.parametrize(
         "name",
@@ -79,7 +79,7 @@ class TestNames:
             "1a", "-a", "a-", "a--b", "a.-b", "a_b", "__proto__", "a b", "", "é", "T\n",
             "x" * (MAX_TYPE_NAME_CHARACTERS + 1),
             "fhir", "Health", "METRICS", "metadata", "console", "sql", "quireThing", "SQLiteX", "pgTable", "PG",
-            "StructureDefinition", "FHIRSchema",
+            "StructureDefinition", "FHIRSchema", "Prefix", "Basic",
         ],
     )  # fmt: skip
     def test_bad(self, name: str) -> None:
@@ -146,7 +146,7 @@ class TestSnapshots:
         before = types.registry
         types.attribute("B", "x", "string")
         types.put("Entity", "A", None)
-        assert before.names() == sorted(["A", "B", *DEFINING])
+        assert before.names() == sorted(["A", "B", *BUILT_IN])
         old = before.served("B")
         assert old is not None
         assert len(before.check(old, document({"resourceType": "B", "id": "1", "x": 1}))) == 1
@@ -164,7 +164,7 @@ class TestSnapshots:
         types.put("Entity", "Base", {"type": "abstract"})
         assert types.registry.served("Part") is None
         assert types.registry.served("Base") is None
-        assert types.registry.names() == sorted(["A", "B", *DEFINING])
+        assert types.registry.names() == sorted(["A", "B", *BUILT_IN])
 
 
 class TestPosition:
@@ -264,7 +264,7 @@ class TestRetiring:
     def test_what_does_not_exist_can_be_deleted(self, types: Definitions) -> None:
         types.put("Entity", "Nope", None)
         types.put("Attribute", "Nope", None)
-        assert types.registry.names() == sorted(["A", "B", *DEFINING])
+        assert types.registry.names() == sorted(["A", "B", *BUILT_IN])
 
     def test_stops_serving(self, types: Definitions) -> None:
         stops = types.registry.stops_serving

@@ -80,6 +80,34 @@ class TestTypes:
         assert definitions.registry.served("A") is not None
         assert definitions.registry.served("B") is not None
 
+    def test_a_name_with_dots_is_one_step_of_its_paths(self) -> None:
+        definitions = Structures()
+        rule = {"key": "w-1", "severity": "error", "human": "few", "expression": "bed.count() < 3"}
+        definitions.resource(
+            "acme.Ward",
+            element(
+                "acme.Ward.bed",
+                0,
+                "*",
+                "BackboneElement",
+                constraint=[rule],
+            ),
+            element("acme.Ward.bed.number", 1, "1", "positiveInt"),
+            element("acme.Ward.bed.bed", 0, "*", contentReference="#acme.Ward.bed"),
+            element("acme.Ward.mode", 1, "1", "code"),
+        )
+        body: dict[str, Any] = {"mode": "a", "bed": [{"number": 1, "bed": [{"number": 2}]}]}
+        assert definitions.wrong("acme.Ward", body) == {}
+        body["bed"][0]["bed"] += [{"number": 0}, {"number": 3, "x": 1}]
+        assert definitions.wrong("acme.Ward", body) == {
+            ("bed", 0, "bed", 1, "number"): "must be at least 1",
+            ("bed", 0, "bed", 2, "x"): "extra property",
+        }
+        body["bed"][0]["bed"] = [{"number": number} for number in (1, 2, 3)]
+        assert definitions.wrong("acme.Ward", body) == {("bed", 0): "few (w-1)"}
+        definitions.profile("p", "acme.Ward", element("acme.Ward.bed", 2, "2"))
+        assert definitions.against("p", "acme.Ward", {"mode": "a", "bed": [{"number": 1}]}) != {}
+
     def test_its_id_is_its_name(self) -> None:
         with pytest.raises(
             Invalid, match="the id of a type's definition is the name of the type: A"

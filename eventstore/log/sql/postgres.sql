@@ -46,6 +46,16 @@ INSERT INTO quire_event (
 -- name: tip
 SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1
 
+-- name: claimants
+-- $1 types, $2 places, $3 values, $4 ids: who else ever had the value, with what it is now
+SELECT c.type, c.place, c.value, c.id, p.data
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS wanted (type, place, value, id)
+JOIN quire_claim AS c ON c.type = wanted.type AND c.place = wanted.place AND c.value = wanted.value AND c.id <> wanted.id
+CROSS JOIN LATERAL (
+    SELECT e.data FROM quire_event AS e WHERE e.type = c.type AND e.id = c.id ORDER BY e.position DESC LIMIT 1
+) AS p
+WHERE p.data IS NOT NULL
+
 -- name: last
 SELECT position, action, at, data FROM quire_event WHERE type = $1 AND id = $2 ORDER BY position DESC LIMIT 1
 

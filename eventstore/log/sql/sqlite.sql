@@ -56,6 +56,14 @@ SELECT count(*) FROM (
     LIMIT ?2
 )
 
+-- name: claimants
+-- ?1 a JSON array of [type, place, value, id]: who else ever had the value, with what it is now
+SELECT c.type, c.place, c.value, c.id, e.data
+FROM json_each(?1) AS wanted CROSS JOIN quire_claim AS c CROSS JOIN quire_event AS e
+WHERE c.type = wanted.value ->> 0 AND c.place = wanted.value ->> 1 AND c.value = wanted.value ->> 2
+    AND c.id <> wanted.value ->> 3 AND e.data IS NOT NULL
+    AND e.position = (SELECT max(position) FROM quire_event WHERE type = c.type AND id = c.id)
+
 -- name: last
 SELECT position, action, at, data
 FROM quire_event WHERE type = ?1 AND id = ?2 ORDER BY position DESC LIMIT 1
