@@ -19,6 +19,7 @@ from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.types.terminology import TERMS
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ def may_retire(command: Command) -> bool:
 
     A write of an Entity, when it says another `type`; of other definitions, always.
     """
-    if command.type == "Attribute" or command.type not in DEFINITION_TYPES:
+    if command.type in ("Attribute", *TERMS) or command.type not in DEFINITION_TYPES:
         return False
     if command.type != "Entity":
         return True
@@ -185,7 +186,7 @@ class Batch:
         if kind.unique:
             self._claim(command.key, kind, document)
         if command.type in DEFINITION_TYPES and not defined:
-            warnings = [*warnings, *self._define(command, document)]
+            warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)
 
     def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
@@ -222,12 +223,12 @@ class Batch:
         if retired is not None:
             self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
-        registry.prove(command.type, command.id, value)
+        warnings = registry.prove(command.type, command.id, value)
         registry.check_expressions(command.type, command.id)
         told = registry.welcome(self.registry)
         self._begin_unique(registry)
         self.registry = registry
-        return told
+        return [*warnings, *told]
 
     def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
         """Let the resource have the values of its unique places. Raises Conflict when another has one."""

@@ -19,6 +19,13 @@ RESOURCE = "Resource"
 """The type whose elements hold a whole resource, of any type."""
 
 
+REQUIRED = "required"
+"""The strength of a binding that refuses other codes."""
+
+BINDING = (REQUIRED, "extensible")
+"""The strengths of bindings that are checked."""
+
+
 class Constraint(msgspec.Struct, frozen=True):
     """A rule in FHIRPath that holds where it stands."""
 
@@ -33,8 +40,11 @@ class Binding(msgspec.Struct, frozen=True):
     """A value set that a coded value is from. What it holds is looked up when it is needed."""
 
     strength: str
+    """`required` refuses other codes, `extensible` warns of them."""
     value_set: str
-    """Its canonical URL."""
+    """Its canonical URL, with `|version` where one is asked for; or `ValueSet/id`."""
+    codes: tuple[str, ...] = ()
+    """Those of a value set that the definition itself contains, and lists."""
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -143,6 +153,12 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """Of resources: what the ids that the server gives begin with, before a number; None: they are UUIDs."""
     unchecked: tuple[str, ...] = ()
     """What the definition says that is not checked, in words."""
+
+    @property
+    def value_sets(self) -> dict[str, None]:
+        """Those that its own required bindings name."""
+        bound = (one.binding for one in every(self.elements) if not one.enum)
+        return {one.value_set: None for one in bound if one is not None and one.strength == REQUIRED}
 
 
 Library = Mapping[str, TypeDefinition]

@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.definition import (
+    BINDING,
     REFERENCE,
     Binding,
     Bound,
@@ -213,9 +214,9 @@ class _Reader:
 
     def _binding(self, value: dict[str, Any]) -> Binding | None:
         binding = value.get("binding", {})
-        if binding.get("strength") != "required" or "valueSet" not in binding:
+        if binding.get("strength") not in BINDING or "valueSet" not in binding:
             return None
-        return Binding("required", binding["valueSet"].partition("|")[0])
+        return Binding(binding["strength"], binding["valueSet"])
 
     def _slicing(self, line: Line) -> Slicing | None:
         if not line.slices or line.name.endswith("[x]"):

@@ -21,6 +21,7 @@ from eventstore.types.definition import (
 )
 from eventstore.types.fhirpath.expression import Expression, compile_expression
 from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Ruled, Scope, Types
 from eventstore.types.table import CANONICAL
@@ -66,6 +67,7 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
     node = Node(ruled.value, ruled.type)
     resource = Node(scope.resource, _type_of(scope.resource))
     root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
+    evaluation = Evaluation(node, resource, root, environment)
     verdicts: dict[Expression, bool] = {}
     for one in ruled.constraints:
         expression, _ = _compiled(one.expression)
@@ -73,7 +75,7 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
             continue
         try:
             if expression not in verdicts:
-                verdicts[expression] = expression.holds(node, environment, resource, root)
+                verdicts[expression] = expression.holds_in(evaluation)
             if not verdicts[expression]:
                 what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
                 scope.tell(what, ruled.path, INVARIANT, one.severity)

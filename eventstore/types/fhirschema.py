@@ -10,6 +10,7 @@ import msgspec
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.bounds import bound
 from eventstore.types.definition import (
+    BINDING,
     REFERENCE,
     Binding,
     Bound,
@@ -293,11 +294,8 @@ class _Reader:
         if binding and not isinstance(binding.get("valueSet"), str):
             self._refuse("needs a valueSet", (*at, "binding"), "required")
             return None
-        return (
-            Binding("required", binding["valueSet"].partition("|")[0])
-            if binding.get("strength") == "required"
-            else None
-        )
+        strength = binding.get("strength")
+        return Binding(strength, binding["valueSet"]) if strength in BINDING else None
 
     def _slicing(self, value: dict[str, Any], at: Path) -> Slicing | None:
         slicing = value.get("slicing", {})

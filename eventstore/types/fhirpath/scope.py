@@ -40,7 +40,7 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Scope:
-    """One evaluation. `$this`, `$index`, `$total` and the variables change while it runs."""
+    """One evaluation, or several one after another. `$this`, `$index`, `$total` and the variables change while it runs."""
 
     __slots__ = (
         "_steps",
@@ -61,11 +61,16 @@ class Scope:
         self.root = root
         self.environment = environment
         self.types = environment.types
-        self.this: Items = [context]
+        self.begin()
+
+    def begin(self) -> Items:
+        """Forget what an expression left; the focus of the next one, which is about the same node."""
+        self.this: Items = [self.context]
         self.index = 0
         self.total: Items = []
         self.variables: dict[str, Items] = {}
         self._steps = MAX_EVALUATION_STEPS
+        return self.this
 
     @property
     def now(self) -> datetime:
