@@ -15,7 +15,9 @@ from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
 from eventstore.event import Event, Header, Position, Tip, seal
 from eventstore.log.base import Snapshot
 from eventstore.projection import Change
+from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
+from eventstore.types.facts import Facts
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -49,21 +51,33 @@ def served(registry: Registry, type: str) -> CompiledType:
 
 
 def admit(
-    registry: Registry, kind: CompiledType, document: Document, id: str, short_references: bool
+    registry: Registry,
+    kind: CompiledType,
+    document: Document,
+    id: str,
+    short_references: bool,
+    facts: Facts | None = None,
 ) -> tuple[Document, Body, list[Issue]]:
     """Make a document ready to be stored as a resource of the type. Raises Invalid with every issue.
 
-    The issues that it returns only warn.
+    The issues that it returns only warn. Both are worth nothing when the `facts` were not enough.
     """
-    if short_references and kind.normalise(document.value):
-        tree = exact(document.data)
-        kind.normalise(tree)
-        document = read(write(tree))
+    if short_references:
+        document = normalised(kind, document)
     body = splice(document, kind.name, id)
-    issues = registry.check(kind, document)
+    issues = registry.check(kind, document, facts)
     if any(issue.severity != "warning" for issue in issues):
         raise Invalid(issues)
     return document, body, issues
+
+
+def normalised(kind: CompiledType, document: Document) -> Document:
+    """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
+    if not kind.normalise(document.value):
+        return document
+    tree = exact(document.data)
+    kind.normalise(tree)
+    return read(write(tree))
 
 
 def may_retire(command: Command) -> bool:
@@ -86,7 +100,13 @@ class Batch:
     """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
 
     def __init__(
-        self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes], known: Known
+        self,
+        snapshot: Snapshot,
+        registry: Registry,
+        now: str,
+        salt: Callable[[], bytes],
+        known: Known,
+        referred: Referred,
     ) -> None:
         self.registry = registry
         self.claims = Claims(known)
@@ -96,6 +116,9 @@ class Batch:
         self._stored_live = snapshot.live
         self._at = max(now, snapshot.tip.at)
         self._salt = salt
+        self._referred = referred
+        self.facts = Facts(self._at, self._body_of, referred.limit)
+        """What verdicts rest on. While it wants something, what was decided is worth nothing."""
 
     @property
     def events(self) -> list[Event]:
@@ -185,7 +208,13 @@ class Batch:
         assert command.document is not None
         if command.body is not None and command.checked == self.registry.position:
             return command.document, command.body, command.warnings
-        return admit(self.registry, kind, command.document, command.id, command.short_references)
+        return admit(self.registry, kind, command.document, command.id, command.short_references, self.facts)
+
+    def _body_of(self, key: Key) -> bytes | None:
+        """A resource as the commands so far have left it. Raises KeyError where it was not read."""
+        last = self._last.get(key)
+        is_known = last is not None and (last.data is not None or not last.live)
+        return last.data if last is not None and is_known else self._referred.bodies[key]
 
     def _define(self, command: Command, document: Document | None) -> list[Issue]:
         """Let a definition take effect: from here on in the log it is the one that counts. Returns what it is warned of."""

@@ -47,6 +47,14 @@ class Binding(msgspec.Struct, frozen=True):
     """Those of a value set that the definition itself contains, and lists."""
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """The least value that is let in, or the greatest, of a type that JSON Schema has no order for."""
+
+    value: Any
+    type: str
+    greatest: bool = False
+
+
 class Discriminator(msgspec.Struct, frozen=True):
     """What tells the slice of an item: the `kind` of what stands at a path below it."""
 
@@ -104,6 +112,7 @@ class Element(msgspec.Struct, frozen=True):
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
+    bounds: tuple[Bound, ...] = ()
     unique: bool = False
     """No two resources of the type have the same value here."""
     content: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from eventstore.body import Document
 from eventstore.errors import Invalid, Issue, NotSupported
 from eventstore.types.definition import (
     Constraint,
@@ -22,7 +23,8 @@ from eventstore.types.fhirpath.expression import Expression, compile_expression
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
-from eventstore.types.scope import Ruled, Scope
+from eventstore.types.scope import Ruled, Scope, Types
+from eventstore.types.table import CANONICAL
 
 INVARIANT = "invariant"
 
@@ -79,6 +81,15 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
                 scope.tell(what, ruled.path, INVARIANT, one.severity)
         except NotSupported as error:
             scope.tell_once(f"{one.key} is not checked: {error}", ruled.path)
+
+
+def conforms_to(types: Types, node: Node, url: str) -> bool | None:
+    """A node is as the type or profile of the URL asks; None when that is not known."""
+    found = types.profile(url)
+    if found is None:
+        name = url.removeprefix(CANONICAL)
+        return types.is_a(node.type, name) if types.definition_of(name) is not None else None
+    return all(one.severity == "warning" for one in found.check(Document(node.value, b""), types))
 
 
 def _type_of(resource: Any) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types import rules
+from eventstore.types.bounds import bounded
 from eventstore.types.checks import CHECKS, Check, check_id
 from eventstore.types.constraints import CHECKED, Stated
 from eventstore.types.datatypes import fhir
@@ -171,6 +172,8 @@ class Planner:
         for element in (*site.stated, *said):
             if element.refers:
                 yield rules.points_to(element.refers)
+            if element.bounds:
+                yield bounded(element.bounds, site.shape.type)
             if element.profiles:
                 yield rules.asks(element.profiles)
             if (

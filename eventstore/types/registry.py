@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 
 import msgspec
@@ -18,11 +18,11 @@ from eventstore.types.definition import Kind, TypeDefinition, made_of
 from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
 from eventstore.types.expansion import Expander, Expansion
-from eventstore.types.expressions import seen, unparsable
+from eventstore.types.expressions import conforms_to, seen, unparsable
+from eventstore.types.facts import Facts, Informed
 from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.model import base_of
 from eventstore.types.fhirpath.scope import Environment
-from eventstore.types.fhirpath.values import Node
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
@@ -233,9 +233,13 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         if user := next((user for one in self.formats if (user := one.user_of(name))), ""):
             raise Conflict(f"{user}: change that first")
 
-    def check(self, kind: CompiledType, document: Document) -> list[Issue]:
-        """Everything that is wrong with a resource of the type, and warnings."""
-        return kind.check(document, self)
+    def check(self, kind: CompiledType, document: Document, facts: Facts | None = None) -> list[Issue]:
+        """Everything that is wrong with a resource of the type, and warnings.
+
+        Where its constraints ask for the time or for what is stored, `facts` have to be enough for that; without any,
+        these constraints are not checked.
+        """
+        return kind.check(document, self if facts is None else Informed(self, facts))
 
     def is_a(self, name: str, base: str) -> bool:
         """Whether the type or profile is, or is based on, the other, which is called by name or URL."""
@@ -360,14 +364,7 @@ def _environment(registry: Registry) -> Environment:
         codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
         return None if None in codes or not codes else any(codes)
 
-    def conforms_to(node: Node, url: str) -> bool | None:
-        found = registry.profile(url)
-        if found is None:
-            name = url.removeprefix(CANONICAL)
-            return registry.is_a(node.type, name) if registry.definition_of(name) is not None else None
-        return all(one.severity == "warning" for one in registry.check(found, Document(node.value, b"")))
-
-    return Environment(Shapes(find, base), member_of=member_of, conforms_to=conforms_to)
+    return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, registry))
 
 
 def _seen(registry: Registry, name: str) -> TypeDefinition | None:

@@ -33,8 +33,8 @@ class Environment(msgspec.Struct, frozen=True):
     """A code, Coding or CodeableConcept is in the value set of the URL; None when that is not known."""
     conforms_to: Callable[[Node, str], bool | None] = _unknown
     """A node is as the profile of the URL asks; None when that is not known."""
-    now: datetime | None = None
-    """With its zone."""
+    now: Callable[[], datetime] | None = None
+    """The time, with its zone."""
     variables: Mapping[str, Items] = {}
     """`%name` and what it is."""
 
@@ -76,7 +76,7 @@ class Scope:
     def now(self) -> datetime:
         if self.environment.now is None:
             raise NotSupported("there is no clock here")
-        return self.environment.now
+        return self.environment.now()
 
     def spend(self, steps: int) -> None:
         """Count steps. Raises NotSupported when there were too many."""
