@@ -20,6 +20,7 @@ from eventstore.types.definition import (
     sites,
 )
 from eventstore.types.fhirpath.expression import Expression, compile_expression
+from eventstore.types.fhirpath.model import names_in
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
@@ -69,9 +70,10 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
     root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
     evaluation = Evaluation(node, resource, root, environment)
     verdicts: dict[Expression, bool] = {}
+    names = names_in(node, environment.types)
     for one in ruled.constraints:
         expression, _ = _compiled(one.expression)
-        if expression is None:
+        if expression is None or _is_vacuous(expression, names):
             continue
         try:
             if expression not in verdicts:
@@ -90,6 +92,12 @@ def conforms_to(types: Types, node: Node, url: str) -> bool | None:
         name = url.removeprefix(CANONICAL)
         return types.is_a(node.type, name) if types.definition_of(name) is not None else None
     return all(one.severity == "warning" for one in found.check(Document(node.value, b""), types))
+
+
+def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:
+    """It holds, as what it speaks of is not there."""
+    needed = expression.holds_without
+    return needed is not None and names is not None and needed.isdisjoint(names)
 
 
 def _type_of(resource: Any) -> str:

@@ -26,7 +26,7 @@ VALUE_SET = "http://hl7.org/fhir/ValueSet/"
 _MARKS = {"4.0.1": "4", "4.3.0": "4B", "5.0.0": "5"}
 _HEAD = re.compile(r"(\w+)(?: (:|profiles) (\w+))?(?:  \[([^]]*)\])?")
 _ROW = re.compile(r"  (\S+) +([?1*+0])(?: (\S+)(?: (=|<-) (.*?))?)?(?:  \[([^]]*)\])?")
-_RULE = re.compile(r"  ([!~]) (\S+?)(?: (\S+) (.*?))?(?:  \[([^]]*)\])?")
+_RULE = re.compile(r"  ([!~]) (\S+?)(?: (\S+) (.*?)(?:  // (.*?))?)?(?:  \[([^]]*)\])?")
 _TYPE = re.compile(r"([\w*.]+)(?:\(([\w,]+)\))?")
 _BASES = {"5.0.0": {"Element": "DataType", "BackboneElement": "BackboneType"}}
 _UNDER_ELEMENT = frozenset(("BackboneElement", "DataType"))
@@ -83,7 +83,8 @@ def _definition(
     for row in rows:
         if row.re is _RULE:
             at = top if row[3] in (None, ".") else _at(top, row[3])
-            at.constraints.append(Constraint(row[2], row[4] or "", "error" if row[1] == "!" else "warning"))
+            severity = "error" if row[1] == "!" else "warning"
+            at.constraints.append(Constraint(row[2], row[4] or "", severity, row[5] or ""))
         else:
             above, _, last = row[1].rpartition(".")
             (_at(top, above) if above else top).below[last] = _line(last, row, name, open_types)

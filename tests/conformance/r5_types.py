@@ -2,8 +2,9 @@
 
     python tests/conformance/r5_types.py FOLDER_OF_THE_UNPACKED_PACKAGES
 
-Compiling may take SECONDS_MAX and MIB_MAX. Of the examples at most REFUSED_MAX may be refused, and each by a rule
-that is listed here as the file's fault. Of the spoiled ones at least FOUND_MIN are refused at the exact place.
+Compiling and checking them may take SECONDS_MAX and MIB_MAX. Of the examples at most REFUSED_MAX may be refused, and
+each by a rule that is listed here as the file's fault. Of the spoiled ones at least FOUND_MIN are refused at the exact
+place.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ FAULTS = {
 }
 """What is refused, and why it is the file's fault."""
 
+WARNED = {
+    "cnl-0": "the file's: a name with spaces, or that begins small",
+    "cod-1": "the file's: a display without a code",
+    "dom-6": "the file's: no narrative",
+    "eld-24": "HL7's: its profiles fix values, which its 5.0.0 advises against",
+    "eld-25": "the file's: slices in an order that means nothing",
+    "sdf-27": "HL7's: ten logical models, in both packages, have a base and no derivation; published as an error",
+}
+"""Whose fault a warning is, of those that somebody has looked at."""
+
 PROBES: dict[str, Any] = {
     "base64Binary": "*", "boolean": 1, "canonical": "a b", "code": " a", "date": "2021-02-30",
     "dateTime": "2020-01-01T00:00:00", "decimal": True, "id": "a_b", "instant": "2020-01-01", "integer": 1.5,
@@ -81,17 +92,23 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
             registry.prove("StructureDefinition", value["id"], value)
         except QuireError as error:
             refused.append(f"{value['id']}: {error}")
-    seconds, mib = time.process_time() - began, memory_mib() - before
+    compiling, mib = time.process_time() - began, memory_mib() - before
+    documents = [read(msgspec.json.encode(value)) for value in ready]
+    began = time.process_time()
+    for document in documents:
+        found = errors(registry, document.value, document.data)
+        refused.extend(f"{document.value['id']}: {one.message}" for one in found)
+    checking = time.process_time() - began
     unchecked = [f"{name}: {one}" for name, kind in registry.types.items() for one in kind.unchecked]
     print(
-        f"{len(ready)} definitions compiled in {seconds:.1f} s of CPU and {mib} MiB: {len(registry.names())} types "
-        f"are served, {len(refused)} definitions refused, {len(unchecked)} things said in them are not checked"
+        f"{len(ready)} definitions compiled in {compiling:.1f} s of CPU and {mib} MiB, and checked themselves in "
+        f"{checking:.1f} s: {len(registry.names())} types are served, {len(refused)} definitions refused, {len(unchecked)} things said in them are not checked"
     )
     for one in unchecked:
         print(f"  not checked: {one}")
     if len(unchecked) > UNCHECKED_MAX:
         refused.append(f"more than {UNCHECKED_MAX} things are not checked")
-    if seconds > SECONDS_MAX or mib > MIB_MAX:
+    if compiling + checking > SECONDS_MAX or mib > MIB_MAX:
         refused.append(f"more than {SECONDS_MAX} s or {MIB_MAX} MiB")
     return registry, refused
 
@@ -117,7 +134,8 @@ def told(warnings: Iterator[Issue]) -> set[str]:
 
 def examples(folder: Path, registry: Registry) -> tuple[list[Any], list[str]]:
     """Those that are let in, and what is wrong with the run."""
-    good, wrong, by_rule, by_warning, refused, total = [], [], Counter[str](), Counter[str](), 0, 0
+    good, wrong, by_rule, by_warning = [], [], Counter[str](), Counter[str]()
+    refused = generated = total = 0
     for name, data in resources(folder):
         try:
             document = read(data)
@@ -131,23 +149,27 @@ def examples(folder: Path, registry: Registry) -> tuple[list[Any], list[str]]:
         if not found:
             good.append(document)
             continue
-        refused += not _is_generated(name)
+        refused += 1
+        generated += _is_generated(name)
         rules = {next((rule for rule in FAULTS if rule in one.message), "") or one.message for one in found}
         by_rule.update(rules)
         wrong.extend(f"{name}: {rule}" for rule in rules - FAULTS.keys())
-    print(f"{total} examples, {refused} refused ({refused / total:.2%})")
+    print(
+        f"{total} examples, {refused} refused ({refused / total:.2%}); {refused - generated} "
+        f"({(refused - generated) / total:.2%}) without the {generated} questionnaires that HL7 generated"
+    )
     for rule, count in by_rule.most_common():
         print(f"  {count:4} {rule} ({FAULTS.get(rule, 'NOT EXPLAINED')})")
     print("Warnings, and constraints that could not be checked, by resource:")
     for warning, count in by_warning.most_common():
-        print(f"  {count:4} {warning}")
-    if refused > total * REFUSED_MAX:
-        wrong.append(f"more than {REFUSED_MAX:.0%} refused")
+        print(f"  {count:4} {warning}{f' ({WARNED[warning]})' if warning in WARNED else ''}")
+    if refused - generated > total * REFUSED_MAX:
+        wrong.append(f"more than {REFUSED_MAX:.0%} refused, without those that were generated")
     return good, wrong
 
 
 def _is_generated(name: str) -> bool:
-    """Whether a file is one of the 161 questionnaires that have a linkId twice: they are told, and not counted."""
+    """Whether a file is one of the 161 questionnaires that have a linkId twice: they are told of, and do not count."""
     return name.startswith("Questionnaire-qgen-")
 
 

@@ -9,6 +9,7 @@ from eventstore.types.fhirpath.checked import why_not_run
 from eventstore.types.fhirpath.compiler import run_of, truth_of
 from eventstore.types.fhirpath.scope import Environment, Items, Scope
 from eventstore.types.fhirpath.syntax import parse
+from eventstore.types.fhirpath.vacuous import holds_without
 from eventstore.types.fhirpath.values import Node
 
 MAX_KEPT_EXPRESSIONS = 4_096
@@ -17,15 +18,17 @@ MAX_KEPT_EXPRESSIONS = 4_096
 class Expression:
     """A FHIRPath expression. Threads may share it.
 
-    `unchecked` says why it cannot be run at all; empty for one that can.
+    `unchecked` says why it cannot be run at all; empty for one that can. It holds at every node that has no element
+    of the names in `holds_without`; None where that cannot be known before it is run.
     """
 
-    __slots__ = ("_run", "_truth", "text", "unchecked")
+    __slots__ = ("_run", "_truth", "holds_without", "text", "unchecked")
 
     def __init__(self, text: str) -> None:
         tree = parse(text)
         self.text = text
         self.unchecked = why_not_run(tree)
+        self.holds_without = holds_without(tree)
         if not self.unchecked:
             self._run, self._truth = run_of(tree), truth_of(tree)
 

@@ -146,6 +146,16 @@ def children_named(items: list[Any], name: str, types: Types) -> list[Any]:
     return found
 
 
+def names_in(node: Node, types: Types) -> set[str] | None:
+    """What may be asked for by name at a node and found; None where nobody can say."""
+    value, shape = node.value, types.shape(node.type)
+    if type(value) is not dict or shape is None:
+        return None
+    keys = {key[1:] if key[:1] == "_" else key for key in value}
+    names = {shape.keyed[key].name for key in keys if key in shape.keyed}
+    return keys | names | {node.type.replace("-", ".").partition(".")[0]}
+
+
 def is_there(node: Node, name: str, types: Types) -> bool:
     """A node has a child of that element name."""
     value = node.value
@@ -173,7 +183,8 @@ def plain_text(node: Node, name: str, types: Types) -> str | None:
 def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[Field, ...]:
     shape = types.shape(type)
     if shape is not None and name in shape.named:
-        return shape.named[name]
+        fields = shape.named[name]
+        return fields if len(fields) <= len(value) else _options(shape, value, name)
     if name in value or f"_{name}" in value:
         return (_COMMON.get(name) or _field(name, ""),)
     if shape is not None:
@@ -185,6 +196,12 @@ def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[
     )
 
 
+def _options(shape: Shape, value: dict[str, Any], name: str) -> tuple[Field, ...]:
+    """Of a choice of many types those that an object has."""
+    there = [key[1:] if key[:1] == "_" else key for key in value if name in key]
+    return tuple(shape.keyed[key] for key in dict.fromkeys(there) if key in shape.keyed)
+
+
 def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> None:
     item, twin, kind = value.get(field.key), value.get(field.twin), field.type
     if type(item) is list or type(twin) is list:
@@ -193,14 +210,15 @@ def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> N
             one = items[index] if index < len(items) else None
             other = twins[index] if index < len(twins) else None
             if one is not None or other is not None:
-                found.append(Node(one, _type_of(one, kind, field.slot), other, node, field.key, index))
+                found.append(
+                    Node(one, _type_of(one, kind) if field.slot else kind, other, node, field.key, index)
+                )
     elif item is not None or twin is not None:
-        found.append(Node(item, _type_of(item, kind, field.slot), twin, node, field.key))
+        found.append(Node(item, _type_of(item, kind) if field.slot else kind, twin, node, field.key))
 
 
-def _type_of(value: Any, declared: str, slot: bool) -> str:
-    if not slot:
-        return declared
+def _type_of(value: Any, declared: str) -> str:
+    """Of what stands where any resource may."""
     if type(value) is dict:
         named = value.get("resourceType")
         return named if type(named) is str else declared
