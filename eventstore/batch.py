@@ -15,8 +15,11 @@ from eventstore.errors import Conflict, Invalid, Issue, NotFound, TooLarge
 from eventstore.event import Event, Header, Position, Tip, seal
 from eventstore.log.base import Snapshot
 from eventstore.projection import Change
+from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
+from eventstore.types.facts import Facts
 from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.types.terminology import TERMS
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -48,21 +51,33 @@ def served(registry: Registry, type: str) -> CompiledType:
 
 
 def admit(
-    registry: Registry, kind: CompiledType, document: Document, id: str, short_references: bool
+    registry: Registry,
+    kind: CompiledType,
+    document: Document,
+    id: str,
+    short_references: bool,
+    facts: Facts | None = None,
 ) -> tuple[Document, Body, list[Issue]]:
     """Make a document ready to be stored as a resource of the type. Raises Invalid with every issue.
 
-    The issues that it returns only warn.
+    The issues that it returns only warn. Both are worth nothing when the `facts` were not enough.
     """
-    if short_references and kind.normalise(document.value):
-        tree = exact(document.data)
-        kind.normalise(tree)
-        document = read(write(tree))
+    if short_references:
+        document = normalised(kind, document)
     body = splice(document, kind.name, id)
-    issues = registry.check(kind, document)
+    issues = registry.check(kind, document, facts)
     if any(issue.severity != "warning" for issue in issues):
         raise Invalid(issues)
     return document, body, issues
+
+
+def normalised(kind: CompiledType, document: Document) -> Document:
+    """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
+    if not kind.normalise(document.value):
+        return document
+    tree = exact(document.data)
+    kind.normalise(tree)
+    return read(write(tree))
 
 
 def may_retire(command: Command) -> bool:
@@ -70,7 +85,7 @@ def may_retire(command: Command) -> bool:
 
     A write of an Entity, when it says another `type`; of other definitions, always.
     """
-    if command.type == "Attribute" or command.type not in DEFINITION_TYPES:
+    if command.type in ("Attribute", *TERMS) or command.type not in DEFINITION_TYPES:
         return False
     if command.type != "Entity":
         return True
@@ -85,7 +100,13 @@ class Batch:
     """The overlay: the log's last events of the keys concerned, changed by each command in turn."""
 
     def __init__(
-        self, snapshot: Snapshot, registry: Registry, now: str, salt: Callable[[], bytes], known: Known
+        self,
+        snapshot: Snapshot,
+        registry: Registry,
+        now: str,
+        salt: Callable[[], bytes],
+        known: Known,
+        referred: Referred,
     ) -> None:
         self.registry = registry
         self.claims = Claims(known)
@@ -95,6 +116,9 @@ class Batch:
         self._stored_live = snapshot.live
         self._at = max(now, snapshot.tip.at)
         self._salt = salt
+        self._referred = referred
+        self.facts = Facts(self._at, self._body_of, referred.limit)
+        """What verdicts rest on. While it wants something, what was decided is worth nothing."""
 
     @property
     def events(self) -> list[Event]:
@@ -162,7 +186,7 @@ class Batch:
         if kind.unique:
             self._claim(command.key, kind, document)
         if command.type in DEFINITION_TYPES and not defined:
-            warnings = [*warnings, *self._define(command, document)]
+            warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)
 
     def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
@@ -184,7 +208,13 @@ class Batch:
         assert command.document is not None
         if command.body is not None and command.checked == self.registry.position:
             return command.document, command.body, command.warnings
-        return admit(self.registry, kind, command.document, command.id, command.short_references)
+        return admit(self.registry, kind, command.document, command.id, command.short_references, self.facts)
+
+    def _body_of(self, key: Key) -> bytes | None:
+        """A resource as the commands so far have left it. Raises KeyError where it was not read."""
+        last = self._last.get(key)
+        is_known = last is not None and (last.data is not None or not last.live)
+        return last.data if last is not None and is_known else self._referred.bodies[key]
 
     def _define(self, command: Command, document: Document | None) -> list[Issue]:
         """Let a definition take effect: from here on in the log it is the one that counts. Returns what it is warned of."""
@@ -193,12 +223,12 @@ class Batch:
         if retired is not None:
             self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
-        registry.prove(command.type, command.id, value)
+        warnings = registry.prove(command.type, command.id, value)
         registry.check_expressions(command.type, command.id)
         told = registry.welcome(self.registry)
         self._begin_unique(registry)
         self.registry = registry
-        return told
+        return [*warnings, *told]
 
     def _claim(self, key: Key, kind: CompiledType, document: Document | None) -> None:
         """Let the resource have the values of its unique places. Raises Conflict when another has one."""

@@ -54,6 +54,8 @@ class Command(msgspec.Struct, frozen=True):
     """Position of the registry that the document was found valid by; -1: not checked."""
     warnings: tuple[Issue, ...] = ()
     """What was found then, and did not stand against it."""
+    refers: frozenset[Key] = frozenset()
+    """Stored resources that its constraints were found to ask for: it is checked in its turn, when they are known."""
     short_references: bool = False
     """`{resourceType, id}` is taken for a reference: the dialect of the base `/`."""
     given: bool = False

@@ -19,6 +19,7 @@ from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid, Issue, QuireError
 from eventstore.event import Position
 from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.types.terminology import TERMS
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -56,8 +57,8 @@ def rehearse(
 ) -> Rehearsed:
     """Decide a transaction; `previous` are the last events of its definitions.
 
-    Definitions are all taken or none: raises Invalid, or Conflict, with everything that is wrong with them, each
-    named. What else cannot be stored is left out.
+    Definitions of types are all taken or none: raises Invalid, or Conflict, with everything that is wrong with them,
+    each named. What else cannot be stored is left out.
     """
     definitions = [one for one in wanted if one.type in DEFINITION_TYPES]
     others = [one for one in wanted if one.type not in DEFINITION_TYPES]
@@ -91,7 +92,7 @@ class _Line:
         before = self.registry
         wrong: list[tuple[Wanted, QuireError]] = []
         for done, one in enumerate(definitions, 1):
-            with _told(wrong, one):
+            with _told(self.left if one.type in TERMS else wrong, one):
                 self._apply(one)
             progress(done)
         if wrong:
@@ -120,10 +121,12 @@ class _Line:
 
     def _change(self, one: Wanted, value: dict[str, Any] | None) -> None:
         registry = self.registry.apply(self._tip + 1, one.type, one.id, value)
+        if one.type in TERMS:
+            registry.prove(one.type, one.id, value)
+        elif value is not None:
+            self._proofs.append((one, value))
         self.registry, self._tip = registry, self._tip + 1
         self.changed.append(one)
-        if value is not None:
-            self._proofs.append((one, value))
 
     def store(self, one: Wanted) -> None:
         """Check a resource that defines nothing; it is left out when it cannot be stored."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.batch import Prepared, admit, served
+from eventstore.batch import Prepared, admit, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
 from eventstore.errors import Gone, Invalid, NotFound, NotYet
@@ -15,6 +15,7 @@ from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
 from eventstore.types.compiled import CompiledType
+from eventstore.types.facts import Facts
 from eventstore.types.registry import Registry
 from eventstore.writer import Stats, Writer
 
@@ -128,8 +129,18 @@ class Store:
 
 
 def _checked(command: Command, kind: CompiledType, registry: Registry) -> Command:
+    """The command with its document found valid; or as it is, where only its turn can tell. Raises Invalid."""
     assert command.document is not None
-    document, body, warnings = admit(registry, kind, command.document, command.id, command.short_references)
+    facts, refusal = Facts(), None
+    given = normalised(kind, command.document) if command.short_references else command.document
+    try:
+        document, body, warnings = admit(registry, kind, given, command.id, False, facts)
+    except Invalid as error:
+        refusal = error
+    if not facts.are_enough:
+        return msgspec.structs.replace(command, document=given, refers=frozenset(facts.wanted))
+    if refusal is not None:
+        raise refusal
     changed: dict[str, Any] = {
         "document": document, "body": body, "checked": registry.position, "warnings": tuple(warnings),
     }  # fmt: skip

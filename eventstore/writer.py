@@ -17,11 +17,12 @@ from eventstore.batch import Batch, Prepared, may_retire
 from eventstore.claiming import complete, known_of, learn, scan_ahead, scan_page
 from eventstore.claims import Scan, Unscanned
 from eventstore.command import Accepted, Command, Key
-from eventstore.errors import QuireError, Throttled, Unavailable
+from eventstore.errors import QuireError, Throttled, TooLarge, Unavailable
 from eventstore.event import SALT_BYTES, Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.measure import EVENTS, SECONDS, Histogram
 from eventstore.projection import Change, Rows
+from eventstore.referring import referred_by
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 BATCH_TRANSACTIONS_MAX = 256
@@ -287,12 +288,16 @@ class Writer:
                 while scan.position < snapshot.tip.position:
                     await scan_page(self._log, scan, snapshot.tip.position, scanned)
             known.scans = self._scans
+            referred = await referred_by(self._log, commands)
             while True:
-                batch = Batch(snapshot, registry, now, _salt, known)
+                batch = Batch(snapshot, registry, now, _salt, known, referred)
                 answers = await _done(waiting, _transacted, batch, waiting)
-                if not batch.claims.unknown and not batch.claims.unknown_ids:
+                if not (batch.claims.unknown or batch.claims.unknown_ids or batch.facts.wanted):
                     break
                 await learn(self._log, known, batch.claims.unknown, batch.claims.unknown_ids)
+                await referred.learn(self._log, batch.facts.wanted)
+            if batch.facts.is_limited and len(waiting) > 1:
+                raise TooLarge(f"{referred.limit}, for the batch: each of its transactions is decided alone")
             rows = await _done(waiting, self._project, batch.changes)
             rows.overlay(scanned)
             batch.claims.write(rows)

@@ -18,7 +18,7 @@ from eventstore.feed import Feed
 from eventstore.log.opening import open_log
 from eventstore.membership import Membership
 from eventstore.projection import Projection
-from eventstore.server import definitions, lists, operations, resources, validating
+from eventstore.server import definitions, lists, operations, resources, terms, validating
 from eventstore.server.batch_validating import Validations
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
@@ -43,6 +43,8 @@ HANDLERS: dict[str, Handler] = {
     "import": operations.import_,
     "search": operations.search,
     "validate": validating.validate,
+    "expand": terms.expand,
+    "validate-code": terms.validate_code,
     "type": lists.type_,
     "history": lists.history_,
     "changes": lists.changes,

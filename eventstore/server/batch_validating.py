@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Self
 
 import msgspec
@@ -17,9 +18,11 @@ from eventstore.body import read
 from eventstore.errors import Issue, Malformed, NotFound, QuireError, Throttled, TooLarge
 from eventstore.event import Position
 from eventstore.membership import ended
+from eventstore.referring import informed
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.negotiation import instant
 from eventstore.server.outcomes import outcome
+from eventstore.server.times import now
 from eventstore.server.validating import checked
 from eventstore.store import Store
 from projections.query import PageQuery, page, totals
@@ -195,7 +198,8 @@ async def _validate(store: Store, found: Found) -> None:
             await asyncio.sleep(0)
         if not _is_asked_for(found.asked, document.value["meta"]["lastUpdated"]):
             continue
-        issues = checked(registry, kind, document, list(found.asked.profiles))
+        judge = partial(checked, registry, kind, document, list(found.asked.profiles))
+        issues = await informed(store.log, now(), judge)
         found.add(document.value, [issue for issue in issues if issue.severity != "warning"])
 
 

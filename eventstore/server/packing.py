@@ -21,13 +21,13 @@ from eventstore.types.builtin import is_core_target
 from eventstore.types.definition import every, named_in
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.table import CANONICAL
+from eventstore.types.terminology import TERMS
 from eventstore.writer import registry_at
 
 EXAMPLES_MAX = 1000
 """Of one type."""
 PAGE_EVENTS = 200
 
-_SETS = ("ValueSet", "CodeSystem")
 _SEARCH = "SearchParameter"
 _GUIDE = "ImplementationGuide"
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-.][A-Za-z0-9]+)*[-.]?\Z")
@@ -91,7 +91,7 @@ async def pack(log: EventLog, plan: Plan) -> Packed:
     plan = plan.checked()
     stored = _Stored()
     there = {one.type for one in await totals(log)}
-    wanted = {*DEFINITION_TYPES, *_SETS, _SEARCH, _GUIDE} & there
+    wanted = {*DEFINITION_TYPES, _SEARCH, _GUIDE} & there
     position = (await export(log, stored, types=wanted)).position if wanted else 0
     registry = await registry_at(log, Registry.empty(log.fhir_version), position)
     chosen = _Chosen(plan, registry, stored.bodies)
@@ -184,7 +184,7 @@ class _Chosen:
         """Those that are bound, and the code systems and value sets that these are made of."""
         by_name: dict[str, Key] = {}
         for key, data in self._bodies.items():
-            if key[0] in _SETS:
+            if key[0] in TERMS:
                 by_name |= {key[1]: key, str(msgspec.json.decode(data).get("url")): key}
         found: set[Key] = set()
         waiting = [name for key in definitions for name in _bound(msgspec.json.decode(self._bodies[key]))]

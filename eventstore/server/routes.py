@@ -70,6 +70,14 @@ def route(path: str) -> Route:
             return Route("validation", base, "", _id(id))
         case [type, "_search"]:
             return Route("search", base, type)
+        case ["ValueSet", "$expand"]:
+            return Route("expand", base, "ValueSet")
+        case ["ValueSet", id, "$expand"]:
+            return Route("expand", base, "ValueSet", _id(id))
+        case ["ValueSet" | "CodeSystem" as type, "$validate-code"]:
+            return Route("validate-code", base, type)
+        case ["ValueSet" | "CodeSystem" as type, id, "$validate-code"]:
+            return Route("validate-code", base, type, _id(id))
         case [type, id]:
             return Route("resource", base, type, _id(id))
         case [type, id, "_history"]:

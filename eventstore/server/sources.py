@@ -36,7 +36,7 @@ LINES = (*PLAIN_LINES, ".ndjson.gz", ".jsonl.gz")
 ARCHIVES = (".tgz", ".tar.gz")
 DOCUMENTS = (".json", ".yaml", ".yml")
 KINDS = (*LINES, *ARCHIVES, *DOCUMENTS)
-DEFINITIONS = ("Entity", "Attribute", "StructureDefinition", "FHIRSchema", "Prefix")
+DEFINITIONS = ("CodeSystem", "ValueSet", "Entity", "Attribute", "StructureDefinition", "FHIRSchema", "Prefix")
 """Files of these types come first in a folder, in this order: the others may need what they define."""
 
 _PACKAGE_FILES = ("package.json", "package-lock.json", ".index.json")

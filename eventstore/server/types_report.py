@@ -7,7 +7,6 @@ import msgspec
 from eventstore.event import Position
 from eventstore.log.base import EventLog
 from eventstore.server.exporting import totals
-from eventstore.types.definition import every
 from eventstore.types.registry import Registry
 from eventstore.writer import registry_at
 
@@ -63,8 +62,6 @@ async def types_status(log: EventLog) -> TypesStatus:
 
 def _status(registry: Registry, name: str, live: int) -> TypeStatus:
     kind = registry.types[name]
-    bindings = [one.binding for one in every(kind.definition.elements) if one.binding is not None]
-    required = {one.value_set for one in bindings if one.strength == "required"}
     return TypeStatus(
         name=name,
         kind=kind.kind,
@@ -74,8 +71,10 @@ def _status(registry: Registry, name: str, live: int) -> TypeStatus:
         is_deactivated=name in registry.deactivated,
         budgets=[Budget(*one) for one in kind.budget],
         unique=[".".join(place) for place in kind.unique],
-        unchecked=list(kind.definition.unchecked),
-        unknown_value_sets=sorted(one for one in required if registry.has_code(one, None, "") is None),
+        unchecked=list(kind.unchecked),
+        unknown_value_sets=sorted(
+            one for one in kind.definition.value_sets if registry.has_code(one, None, "") is None
+        ),
     )
 
 

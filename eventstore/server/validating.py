@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from eventstore.body import Document, read
 from eventstore.errors import Issue, Malformed
+from eventstore.referring import informed
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.outcomes import outcome
+from eventstore.server.times import now
 from eventstore.types.compiled import CompiledType
+from eventstore.types.facts import Facts
 from eventstore.types.registry import Registry
 
 
@@ -29,7 +33,9 @@ async def validate(call: Call) -> Answer:
     if not call.strict:
         document.value.setdefault("resourceType", kind.name)
         kind.normalise(document.value)
-    issues = checked(call.store.registry, kind, document, profiles)
+    registry = call.store.registry
+    judge = partial(checked, registry, kind, document, profiles)
+    issues = await informed(call.store.log, now(), judge)
     is_valid = all(issue.severity == "warning" for issue in issues)
     told = issues or [Issue("all ok", code="informational", severity="information")]
     about = outcome(told, call.route.base, kind.name)
@@ -56,12 +62,15 @@ def _url(parameter: dict[str, Any]) -> str:
     return str(found)
 
 
-def checked(registry: Registry, kind: CompiledType, document: Document, profiles: list[str]) -> list[Issue]:
-    issues = registry.check(kind, document)
+def checked(
+    registry: Registry, kind: CompiledType, document: Document, profiles: list[str], facts: Facts
+) -> list[Issue]:
+    """What is wrong with a resource by its type and by profiles, and warnings."""
+    issues = registry.check(kind, document, facts)
     for url in profiles:
         found = registry.profile(url)
         if found is None:
             issues = [*issues, Issue(f"the profile {url[:200]} is not known here", code="not-found")]
         else:
-            issues = [*issues, *found.check(document, registry)]
+            issues = [*issues, *registry.check(found, document, facts)]
     return issues

@@ -46,6 +46,19 @@ _TO_ENTITY = {
 _ONE_ENTITY = {"type": "object", **_TO_ENTITY}
 
 
+_VALUE_SET = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "minLength": 1},
+        "resourceType": {"const": "ValueSet"},
+        "reference": {"type": "string", "pattern": "^ValueSet/[^|]+$"},
+        "uri": {"type": "string", "minLength": 1},
+        "display": {"type": "string"},
+    },
+    "additionalProperties": False,
+}
+
+
 def _some(most: int, **item: Any) -> dict[str, Any]:
     return {"minItems": 1, "maxItems": most, **item}
 
@@ -89,7 +102,7 @@ _OF_ATTRIBUTE = (
     Element("isUnique", "boolean"),
     Element("isModifier", "boolean"),
     Element("isSummary", "boolean"),
-    Element("valueSet", open=True),
+    Element("valueSet", "*", schema=_VALUE_SET),
     Element("order", "integer"),
     *_DESCRIPTIVE,
 )

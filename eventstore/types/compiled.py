@@ -77,6 +77,13 @@ class CompiledType:
         return other
 
     @cached_property
+    def bound(self) -> frozenset[str]:
+        """The value sets that its codes have to be from, those of the data types too where these are checked."""
+        parts = made_of(self.definition, self._library.get) if self._strict else self.parts
+        every_part = (self.definition, *parts.values())
+        return frozenset(url.partition("|")[0] for part in every_part for url in part.value_sets)
+
+    @cached_property
     def schema(self) -> Schema:
         """As it is published. Raises Invalid when a fragment contradicts the rest of the definition."""
         return publish(self.definition, self._library)

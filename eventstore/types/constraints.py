@@ -6,7 +6,7 @@ import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventstore.errors import Path
 from eventstore.types.rules import has
@@ -14,6 +14,14 @@ from eventstore.types.scope import Rule, Scope
 
 INVARIANT = "invariant"
 """The code of an issue of a constraint."""
+
+
+class Stated(NamedTuple):
+    """A constraint."""
+
+    rule: Rule
+    keys: tuple[str, ...] = ()
+    """An object that has none of these keeps it; without any, each object has to be looked at."""
 
 
 def _holds(key: str, message: str, test: Callable[[dict[str, Any]], bool], severity: str = "error") -> Rule:
@@ -92,8 +100,13 @@ def _range(value: dict[str, Any]) -> bool:
     return not (isinstance(least, int | float) and isinstance(most, int | float)) or least <= most
 
 
+_SAYING = frozenset(
+    prefix + key for key in ("reference", "identifier", "display", "extension") for prefix in ("", "_")
+)
+
+
 def _says_something(value: dict[str, Any]) -> bool:
-    return any(has(value, key) for key in ("reference", "identifier", "display", "extension"))
+    return not _SAYING.isdisjoint(value)
 
 
 def _points_inside(value: dict[str, Any], path: Path, scope: Scope) -> None:
@@ -117,14 +130,14 @@ def _contained(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
 
 
-def _of_contained(key: str, message: str, test: Callable[[dict[str, Any]], bool]) -> Rule:
+def _of_contained(key: str, message: str, test: Callable[[dict[str, Any]], bool]) -> Stated:
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        if "contained" in value:
-            for index, one in enumerate(value["contained"] if isinstance(value["contained"], list) else ()):
-                if isinstance(one, dict) and test(one):
-                    scope.tell(f"{message} ({key})", (*path, "contained", index), INVARIANT)
+        held = value["contained"]
+        for index, one in enumerate(held if isinstance(held, list) else ()):
+            if isinstance(one, dict) and test(one):
+                scope.tell(f"{message} ({key})", (*path, "contained", index), INVARIANT)
 
-    return rule
+    return Stated(rule, ("contained",))
 
 
 def _versioned(one: dict[str, Any]) -> bool:
@@ -163,35 +176,39 @@ def _local(value: Any) -> Iterator[str]:
             waiting.extend(one)
 
 
-def _needs(key: str, what: str, other: str) -> Rule:
-    return _holds(key, f"{what} needs {other}", lambda value: not has(value, what) or has(value, other))
+def _needs(key: str, what: str, other: str) -> Stated:
+    return Stated(_holds(key, f"{what} needs {other}", lambda value: has(value, other)), (what, f"_{what}"))
 
 
-CHECKED: dict[str, Rule] = {
-    "ext-1": _holds(
-        "ext-1", "an extension has extensions or a value, and not both", _either_extension_or_value
+CHECKED: dict[str, Stated] = {
+    "ext-1": Stated(
+        _holds("ext-1", "an extension has extensions or a value, and not both", _either_extension_or_value)
     ),
-    "per-1": _holds("per-1", "the start is after the end", _in_order),
+    "per-1": Stated(_holds("per-1", "the start is after the end", _in_order), ("end",)),
     "qty-3": _needs("qty-3", "code", "system"),
     "att-1": _needs("att-1", "data", "contentType"),
     "cpt-2": _needs("cpt-2", "value", "system"),
-    "rat-1": _holds("rat-1", "numerator and denominator are both there, or neither and an extension", _ratio),
-    "rng-2": _holds("rng-2", "low is more than high", _range),
-    "ident-1": _holds(
-        "ident-1", "an identifier should have a value", lambda value: has(value, "value"), "warning"
+    "rat-1": Stated(
+        _holds("rat-1", "numerator and denominator are both there, or neither and an extension", _ratio)
     ),
-    "cod-1": _holds(
-        "cod-1",
-        "a display without a code",
-        lambda value: has(value, "code") or not has(value, "display"),
-        "warning",
+    "rng-2": Stated(_holds("rng-2", "low is more than high", _range), ("high",)),
+    "ident-1": Stated(
+        _holds("ident-1", "an identifier should have a value", lambda value: has(value, "value"), "warning")
     ),
-    "ref-1": _points_inside,
-    "ref-2": _holds("ref-2", "a reference has a reference, an identifier or a display", _says_something),
+    "cod-1": Stated(
+        _holds("cod-1", "a display without a code", lambda value: has(value, "code"), "warning"),
+        ("display", "_display"),
+    ),
+    "ref-1": Stated(_points_inside, ("reference",)),
+    "ref-2": Stated(
+        _holds("ref-2", "a reference has a reference, an identifier or a display", _says_something)
+    ),
     "dom-2": _of_contained("dom-2", "what is contained contains nothing", lambda one: "contained" in one),
-    "dom-3": _referred,
+    "dom-3": Stated(_referred, ("contained",)),
     "dom-4": _of_contained("dom-4", "what is contained has no version and no time of its own", _versioned),
     "dom-5": _of_contained("dom-5", "what is contained has no security label", _labelled),
-    "dom-6": _holds("dom-6", "a narrative (text) should be there", lambda value: "text" in value, "warning"),
+    "dom-6": Stated(
+        _holds("dom-6", "a narrative (text) should be there", lambda value: "text" in value, "warning")
+    ),
 }
 """The checks of ours. (ele-1 is in the schema: an object has a key besides its id.)"""

@@ -127,7 +127,7 @@ def open_types(version: str) -> tuple[str, ...]:
 PART = (Element("id", "string"), Element(EXTENSION, "Extension", collection=True))
 """What every element that is an object may have."""
 
-_NOT_DATA = frozenset((RESOURCE, "DomainResource", "StructureDefinition", "Basic"))
+_NOT_DATA = frozenset((RESOURCE, "DomainResource", "StructureDefinition", "Basic", "ValueSet", "CodeSystem"))
 
 
 @cache

@@ -19,6 +19,13 @@ RESOURCE = "Resource"
 """The type whose elements hold a whole resource, of any type."""
 
 
+REQUIRED = "required"
+"""The strength of a binding that refuses other codes."""
+
+BINDING = (REQUIRED, "extensible")
+"""The strengths of bindings that are checked."""
+
+
 class Constraint(msgspec.Struct, frozen=True):
     """A rule in FHIRPath that holds where it stands."""
 
@@ -33,8 +40,19 @@ class Binding(msgspec.Struct, frozen=True):
     """A value set that a coded value is from. What it holds is looked up when it is needed."""
 
     strength: str
+    """`required` refuses other codes, `extensible` warns of them."""
     value_set: str
-    """Its canonical URL."""
+    """Its canonical URL, with `|version` where one is asked for; or `ValueSet/id`."""
+    codes: tuple[str, ...] = ()
+    """Those of a value set that the definition itself contains, and lists."""
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The least value that is let in, or the greatest, of a type that JSON Schema has no order for."""
+
+    value: Any
+    type: str
+    greatest: bool = False
 
 
 class Discriminator(msgspec.Struct, frozen=True):
@@ -94,6 +112,7 @@ class Element(msgspec.Struct, frozen=True):
     """The value is in the object's `extension`, under this URL, and not at a key of its own."""
     schema: dict[str, Any] | None = None
     """A JSON Schema fragment that holds too."""
+    bounds: tuple[Bound, ...] = ()
     unique: bool = False
     """No two resources of the type have the same value here."""
     content: str = ""
@@ -134,6 +153,12 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """Of resources: what the ids that the server gives begin with, before a number; None: they are UUIDs."""
     unchecked: tuple[str, ...] = ()
     """What the definition says that is not checked, in words."""
+
+    @property
+    def value_sets(self) -> dict[str, None]:
+        """Those that its own required bindings name."""
+        bound = (one.binding for one in every(self.elements) if not one.enum)
+        return {one.value_set: None for one in bound if one is not None and one.strength == REQUIRED}
 
 
 Library = Mapping[str, TypeDefinition]

@@ -9,8 +9,10 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.definition import (
+    BINDING,
     REFERENCE,
     Binding,
+    Bound,
     Constraint,
     Discriminator,
     Element,
@@ -137,6 +139,7 @@ class _Reader:
             self.issues.append(Issue(why, (*line.at, "type"), "value"))
         type = self._type_of(line, types, children)
         fewest, most = _occurs(value)
+        schema, bounds = self._facets(line, type, fewest, most)
         return Element(
             line.name,
             type,
@@ -145,7 +148,8 @@ class _Reader:
             collection=value.get("max", "1") not in ("0", "1"),
             excluded=most == 0,
             refers=_refers(types) if type == REFERENCE else (),
-            schema=self._facets(line, fewest, most),
+            schema=schema,
+            bounds=bounds,
             content=self._content(line),
             constraints=tuple(self.constraints(line)),
             enum=enumerated(self._contained, value.get("binding", {})),
@@ -178,14 +182,16 @@ class _Reader:
         self.types.append((at, name))
         return name
 
-    def _facets(self, line: Line, fewest: int, most: int | None) -> dict[str, Any] | None:
-        schema, unchecked = facets(line.value)
+    def _facets(
+        self, line: Line, type: str, fewest: int, most: int | None
+    ) -> tuple[dict[str, Any] | None, tuple[Bound, ...]]:
+        schema, bounds, unchecked = facets(line.value, type)
         self.unchecked.extend(f"{line.value['path']}: {one}" for one in unchecked)
         if fewest > 1:
             schema["minItems"] = fewest
         if most is not None and (most > 1 or self._is_profile) and most > 0:
             schema["maxItems"] = most
-        return schema or None
+        return schema or None, bounds
 
     def _content(self, line: Line) -> str:
         target = line.value.get("contentReference", "")
@@ -208,9 +214,9 @@ class _Reader:
 
     def _binding(self, value: dict[str, Any]) -> Binding | None:
         binding = value.get("binding", {})
-        if binding.get("strength") != "required" or "valueSet" not in binding:
+        if binding.get("strength") not in BINDING or "valueSet" not in binding:
             return None
-        return Binding("required", binding["valueSet"].partition("|")[0])
+        return Binding(binding["strength"], binding["valueSet"])
 
     def _slicing(self, line: Line) -> Slicing | None:
         if not line.slices or line.name.endswith("[x]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,7 +89,9 @@ def _type(element: Element) -> dict[str, Any]:
 
 
 def _bound(element: Element, place: Place, contained: list[dict[str, Any]]) -> dict[str, Any]:
-    """The binding that an enum becomes, to a value set that is added to what is contained."""
+    """Its binding, or that which an enum becomes, to a value set that is added to what is contained."""
+    if element.binding is not None:
+        return {"binding": {"strength": element.binding.strength, "valueSet": element.binding.value_set}}
     if not element.enum:
         return {}
     contained.append(_value_set("-".join(place), element.enum))
@@ -143,13 +146,19 @@ def _element(element: Element, place: Place, contained: list[dict[str, Any]]) ->
 
 
 def _value_set(id: str, codes: tuple[Any, ...]) -> dict[str, Any]:
-    concepts = [{"code": code} for code in codes]
+    include = {"system": _OF_ENUMS, "concept": [{"code": code} for code in codes]}
+    name = re.sub("[^A-Za-z0-9]", "", id.title())
     return {
         "resourceType": "ValueSet",
         "id": id,
+        "name": name,
         "status": "active",
-        "compose": {"include": [{"concept": concepts}]},
+        "compose": {"include": [include]},
     }
+
+
+_OF_ENUMS = "urn:quire:enum"
+"""The system of codes that come from an enum, which has none."""
 
 
 def _unsayable(definition: TypeDefinition, format: str) -> Iterator[Issue]:
@@ -169,6 +178,8 @@ def _unsayable_in(elements: tuple[Element, ...], above: Path, format: str) -> It
             yield _not(format, at, "schema", "write its rules as constraints")
         if not all(isinstance(value, str) for value in element.enum):
             yield _not(format, at, "an enum of anything but strings", "write it as a constraint")
+        if element.binding is not None and element.binding.value_set.startswith("ValueSet/"):
+            yield _not(format, at, "a valueSet by its id", "name it by its url, as valueSet: {uri: ...}")
         if element.unique:
             yield _not(format, at, "isUnique", "it is for Attributes")
         if element.extension_url:

@@ -9,8 +9,18 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.datatypes import PART
-from eventstore.types.definition import EXTENSION, REFERENCE, Element, Kind, TypeDefinition, choice_key
+from eventstore.types.definition import (
+    EXTENSION,
+    REFERENCE,
+    REQUIRED,
+    Binding,
+    Element,
+    Kind,
+    TypeDefinition,
+    choice_key,
+)
 from eventstore.types.format import Names
+from eventstore.types.terminology import VALUE_SETS
 
 MODIFIER_EXTENSION = "modifierExtension"
 
@@ -19,10 +29,14 @@ _RESERVED_AT_TOP = frozenset({"id", "resourceType", "meta", EXTENSION, MODIFIER_
 _RESERVED_BELOW = frozenset({EXTENSION, MODIFIER_EXTENSION})
 _RESERVED_PREFIX = "fhir_"
 
-_UNAVAILABLE = {
-    "Entity": ("isMeta", "nonPersistable", "history"),
-    "Attribute": ("valueSet",),
-}
+_UNAVAILABLE = ("isMeta", "nonPersistable", "history")
+"""What of an Entity is not built."""
+
+_CODED = frozenset((
+    "code", "string", "uri", "url", "canonical", "id", "markdown", "Coding", "CodeableConcept", "CodeableReference",
+    "Quantity", "Age", "Count", "Distance", "Duration",
+))  # fmt: skip
+"""The types whose values have codes."""
 
 
 class EntitySpec(msgspec.Struct, frozen=True):
@@ -45,6 +59,8 @@ class AttributeSpec(msgspec.Struct, frozen=True):
     """One; or of a union one for each type."""
     used: tuple[tuple[Path, str], ...]
     """Names of the types that the elements have, and where in the Attribute each is named."""
+    bound: bool = False
+    """Whether codes are from a value set."""
 
     @property
     def is_object(self) -> bool:
@@ -60,15 +76,15 @@ class AttributeSpec(msgspec.Struct, frozen=True):
         return frozenset((self.path[-1], *(element.name for element in self.elements)))
 
 
-def _unavailable(type: str, value: dict[str, Any]) -> Iterator[Issue]:
-    for field in _UNAVAILABLE[type]:
+def _unavailable(value: dict[str, Any]) -> Iterator[Issue]:
+    for field in _UNAVAILABLE:
         if value.get(field):
             yield Issue(f"{field} is not available in this version: leave it out", (field,), "not-supported")
 
 
 def read_entity(value: dict[str, Any]) -> EntitySpec:
     """Read an Entity that its own schema has let in. Raises Invalid."""
-    issues = list(_unavailable("Entity", value))
+    issues = list(_unavailable(value))
     if value["type"] == "primitive":
         why = "primitive types cannot be defined: use an Attribute of a built-in one with a schema"
         issues.append(Issue(why, ("type",), "not-supported"))
@@ -97,7 +113,7 @@ def _closed() -> Issue:
 
 def read_attribute(id: str, value: dict[str, Any]) -> AttributeSpec:
     """Read an Attribute that its own schema has let in. Raises Invalid with everything that makes no sense."""
-    issues = [*_unavailable("Attribute", value), *_reserved(value["path"]), *_contradictions(value)]
+    issues = [*_reserved(value["path"]), *_contradictions(value)]
     used = list(_used(value, issues))
     owner = type_named(value["resource"], ("resource",), issues)
     refers = tuple(
@@ -110,7 +126,7 @@ def read_attribute(id: str, value: dict[str, Any]) -> AttributeSpec:
     issues = issues or list(_options(elements, len(value["path"]) - 1))
     if issues:
         raise Invalid(issues)
-    return AttributeSpec(id, owner, tuple(value["path"]), elements, tuple(used))
+    return AttributeSpec(id, owner, tuple(value["path"]), elements, tuple(used), bool(value.get("valueSet")))
 
 
 def type_named(target: Any, path: Path, issues: list[Issue]) -> str:
@@ -154,7 +170,13 @@ def _options(elements: tuple[Element, ...], depth: int) -> Iterator[Issue]:
 def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
     """Fields that make no sense beside one another."""
     has_type = "type" in value or "union" in value or "refers" in value
-    for one, other in (("type", "union"), ("enum", "union"), ("enum", "refers"), ("schema", "union")):
+    for one, other in (
+        ("type", "union"),
+        ("enum", "union"),
+        ("enum", "refers"),
+        ("enum", "valueSet"),
+        ("schema", "union"),
+    ):
         if one in value and other in value:
             yield Issue(f"{one} and {other} exclude one another", (one,), "value")
     for flag in ("isCollection", "extensionUrl"):
@@ -164,8 +186,11 @@ def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
         yield Issue("isOpen is for objects without a type", ("isOpen",), "value")
     if "extensionUrl" in value and not has_type:
         yield Issue("an extension needs a type: say which it holds", ("extensionUrl",), "value")
-    if "enum" in value and not has_type:
-        yield Issue("an enum needs a type: say which it is", ("enum",), "value")
+    for field, what in (("enum", "an enum"), ("valueSet", "a valueSet")):
+        if value.get(field) and not has_type:
+            yield Issue(f"{what} needs a type: say which it is", (field,), "value")
+    if value.get("valueSet") and not _value_set(value):
+        yield Issue("is required: name the ValueSet by id, reference or uri", ("valueSet", "id"), "required")
     if "additionalProperties" in value.get("schema", ()) and not value.get("isOpen"):
         yield _closed()
 
@@ -185,7 +210,21 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
             extension_url=value.get("extensionUrl", ""),
             unique=value.get("isUnique", False),
             schema=value.get("schema"),
+            binding=_binding(value) if type in _CODED else None,
         )
+
+
+def _binding(value: dict[str, Any]) -> Binding | None:
+    """Codes are from there, and from nowhere else."""
+    name = _value_set(value)
+    return Binding(REQUIRED, name) if name else None
+
+
+def _value_set(value: dict[str, Any]) -> str:
+    """The one that an Attribute names: `{uri: http://...}`, `{reference: ValueSet/colors}` or `{id: colors}`."""
+    named = value.get("valueSet", {})
+    by_id = f"{VALUE_SETS}/{named['id']}" if "id" in named else ""
+    return str(named.get("uri") or named.get("reference") or by_id)
 
 
 _WHY_NOT = {
@@ -203,6 +242,8 @@ def link(spec: AttributeSpec, names: Names) -> Iterator[Issue]:
     first = spec.elements[0]
     if first.enum and names.kind_of(first.type) == "type":
         yield Issue(f"an enum is for primitive types, and {first.type} is none", ("enum",), "value")
+    if spec.bound and not any(name in _CODED for _, name in spec.used):
+        yield Issue(f"a valueSet is for codes, and {first.type} has none", ("valueSet",), "value")
     if first.extension_url and not names.is_in_extensions(first.type):
         yield Issue(f"an extension cannot hold a {first.type}", ("extensionUrl",), "value")
 

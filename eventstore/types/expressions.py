@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from eventstore.body import Document
 from eventstore.errors import Invalid, Issue, NotSupported
 from eventstore.types.definition import (
     Constraint,
@@ -21,8 +22,10 @@ from eventstore.types.definition import (
 from eventstore.types.fhirpath.expression import Expression, compile_expression
 from eventstore.types.fhirpath.model import names_in
 from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
-from eventstore.types.scope import Ruled, Scope
+from eventstore.types.scope import Ruled, Scope, Types
+from eventstore.types.table import CANONICAL
 
 INVARIANT = "invariant"
 
@@ -65,6 +68,7 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
     node = Node(ruled.value, ruled.type)
     resource = Node(scope.resource, _type_of(scope.resource))
     root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
+    evaluation = Evaluation(node, resource, root, environment)
     verdicts: dict[Expression, bool] = {}
     names = names_in(node, environment.types)
     for one in ruled.constraints:
@@ -73,12 +77,21 @@ def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
             continue
         try:
             if expression not in verdicts:
-                verdicts[expression] = expression.holds(node, environment, resource, root)
+                verdicts[expression] = expression.holds_in(evaluation)
             if not verdicts[expression]:
                 what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
                 scope.tell(what, ruled.path, INVARIANT, one.severity)
         except NotSupported as error:
             scope.tell_once(f"{one.key} is not checked: {error}", ruled.path)
+
+
+def conforms_to(types: Types, node: Node, url: str) -> bool | None:
+    """A node is as the type or profile of the URL asks; None when that is not known."""
+    found = types.profile(url)
+    if found is None:
+        name = url.removeprefix(CANONICAL)
+        return types.is_a(node.type, name) if types.definition_of(name) is not None else None
+    return all(one.severity == "warning" for one in found.check(Document(node.value, b""), types))
 
 
 def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:

@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
+from eventstore.types.bounds import bound
 from eventstore.types.definition import (
+    BINDING,
     REFERENCE,
     Binding,
+    Bound,
     Constraint,
     Discriminator,
     Element,
@@ -28,7 +31,7 @@ from eventstore.types.documents import (
     enumerated,
     with_what_all_have,
 )
-from eventstore.types.facets import pattern
+from eventstore.types.facets import BOUNDS, pattern
 from eventstore.types.format import Names
 from eventstore.types.table import CANONICAL
 
@@ -224,12 +227,23 @@ class _Reader:
             choice=value.get("choiceOf", ""),
             refers=() if is_any else targets,
             schema=_fragment(value),
+            bounds=tuple(self._bounds(value, type, at)),
             content=self._content(value, at),
             constraints=tuple(self.constraints(value, at)),
             enum=enumerated(self._contained, value.get("binding", {})),
             binding=self._binding(value, at),
             slicing=self._slicing(value, at),
         )
+
+    def _bounds(self, value: dict[str, Any], type: str, at: Path) -> Iterator[Bound]:
+        """Those that are no numbers, which are in the fragment."""
+        for key in BOUNDS:
+            if key in value and not isinstance(value[key], int | float):
+                found = bound(value[key], type, type, greatest=key == "maxValue")
+                if isinstance(found, Bound):
+                    yield found
+                else:
+                    self.unchecked.append(f"{'.'.join(map(str, at[1::2]))}: {key}: {found}")
 
     def is_open(self, value: dict[str, Any], at: Path) -> bool:
         rest = value.get("additionalProperties")
@@ -280,11 +294,8 @@ class _Reader:
         if binding and not isinstance(binding.get("valueSet"), str):
             self._refuse("needs a valueSet", (*at, "binding"), "required")
             return None
-        return (
-            Binding("required", binding["valueSet"].partition("|")[0])
-            if binding.get("strength") == "required"
-            else None
-        )
+        strength = binding.get("strength")
+        return Binding(strength, binding["valueSet"]) if strength in BINDING else None
 
     def _slicing(self, value: dict[str, Any], at: Path) -> Slicing | None:
         slicing = value.get("slicing", {})
@@ -334,8 +345,7 @@ def _fragment(value: dict[str, Any]) -> dict[str, Any] | None:
         ("min", "minItems"),
         ("max", "maxItems"),
         ("maxLength", "maxLength"),
-        ("minValue", "minimum"),
-        ("maxValue", "maximum"),
+        *BOUNDS.items(),
     ):
         if isinstance(value.get(key), int | float):
             schema[keyword] = value[key]

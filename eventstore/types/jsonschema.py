@@ -147,7 +147,7 @@ class _Places:
         for step in path:
             if isinstance(value, dict):
                 if id(value) not in self._ranks:
-                    self._ranks[id(value)] = {key: rank for rank, key in enumerate(value)}
+                    self._ranks[id(value)] = dict(zip(value, range(len(value)), strict=True))
                 place.append(self._ranks[id(value)].get(str(step), len(value)))
                 value = value.get(step)
             else:

@@ -11,8 +11,9 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types import rules
+from eventstore.types.bounds import bounded
 from eventstore.types.checks import CHECKS, Check, check_id
-from eventstore.types.constraints import CHECKED
+from eventstore.types.constraints import CHECKED, Stated
 from eventstore.types.datatypes import fhir
 from eventstore.types.definition import (
     REFERENCE,
@@ -66,35 +67,40 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
         rule(value, path, scope)
     steps = node.steps
     for key, item in value.items():
-        step = steps.get(key)
-        if step is None:
+        if key not in steps:
             continue
+        step = steps[key]
         for rule in step.beside:
             rule(value, path, scope)
         if type(item) is list:
-            for index, one in enumerate(item) if step.many else ():
-                _take(step, one, path, (key, index), scope)
+            if step.many:
+                for index, one in enumerate(item):
+                    _take(step, one, (*path, key, index), scope)
         elif step.one:
-            _take(step, item, path, (key,), scope)
+            _take(step, item, (*path, key), scope)
 
 
-def _take(step: Step, item: Any, above: Path, at: Path, scope: Scope) -> None:
-    """Look at what stands `at` a place below a path, which is put together only where somebody needs it."""
+def _take(step: Step, item: Any, path: Path, scope: Scope) -> None:
+    """Look at the value of a key, or at one of its items."""
     if step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, above + at)
+        scope.tell(wrong, path)
     if step.node is not None and type(item) is dict:
-        run(step.node, item, above + at, scope)
+        run(step.node, item, path, scope)
     for rule in step.rules:
-        rule(item, above + at, scope)
+        rule(item, path, scope)
 
 
 class Planner:
-    """Makes the plans of types by one set of rules; `nodes` are those that are made already."""
+    """Makes the plans of types by one set of rules; `nodes` are those that are made already.
 
-    def __init__(self, library: Library, nodes: dict[str, Node], *, strict: bool) -> None:
+    Bindings are told of where the types are `bound`.
+    """
+
+    def __init__(self, library: Library, nodes: dict[str, Node], *, strict: bool, bound: bool = True) -> None:
         self._library = library
         self._nodes = nodes
         self._strict = strict
+        self._bound = bound
 
     def plan(self, definition: TypeDefinition) -> Node:
         """The plan of a type, or of a profile what it adds."""
@@ -111,7 +117,7 @@ class Planner:
         if self._strict:
             for one in layers:
                 if definition.kind != "profile" or one.kind == "profile":
-                    node.rules.extend(_constrained(one.constraints, at))
+                    _constrain(node, one.constraints, at)
         return node
 
     def _fill(self, node: Node, layers: tuple[Layer, ...], at: str) -> None:
@@ -166,10 +172,16 @@ class Planner:
         for element in (*site.stated, *said):
             if element.refers:
                 yield rules.points_to(element.refers)
+            if element.bounds:
+                yield bounded(element.bounds, site.shape.type)
             if element.profiles:
                 yield rules.asks(element.profiles)
-            if self._strict and element.binding is not None and not element.enum:
-                yield rules.coded(element.binding)
+            if (
+                self._bound
+                and element.binding is not None
+                and not (element.enum and self._is_primitive(site))
+            ):
+                yield rules.coded(msgspec.structs.replace(element.binding, codes=element.enum))
             yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
 
     def _beside(self, site: Site, at: str) -> Iterator[Rule]:
@@ -197,7 +209,7 @@ class Planner:
         """What holds for a value of a type besides its keys, where these are written out anew."""
         if self._strict:
             for one in bases(used, self._library):
-                node.rules.extend(_constrained(one.constraints, used.name))
+                _constrain(node, one.constraints, used.name)
         if used.name == EXTENSION_TYPE:
             values = self.plan(used)
             node.rules.extend(rule for rule in values.rules if rule is rules.extended)
@@ -212,7 +224,7 @@ class Planner:
         step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
-            lambda item, path, scope: _take(step, item, path, (), scope),
+            partial(_take, step),
         )
 
     def _shared(self, content: str) -> Node:
@@ -232,10 +244,42 @@ def _type_of(site: Site, at: str) -> str:
     return f"{at}.{site.name}" if has_own or not site.shape.type else site.shape.type
 
 
+def _constrain(node: Node, constraints: tuple[Constraint, ...], type: str) -> None:
+    """Give a node its constraints: one that is about a key waits at that key."""
+    for stated in _checked(constraints):
+        if not stated.keys:
+            node.rules.append(stated.rule)
+        for key in stated.keys:
+            step = node.steps.get(key, Step())
+            node.steps[key] = msgspec.structs.replace(step, beside=(*step.beside, stated.rule))
+    node.rules.extend(_evaluated(constraints, type))
+
+
 def _constrained(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
-    yield from (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
+    """The constraints of an item, as its rules."""
+    yield from (_where(one) for one in _checked(constraints))
+    yield from _evaluated(constraints, type)
+
+
+def _checked(constraints: tuple[Constraint, ...]) -> Iterator[Stated]:
+    return (CHECKED[one.key] for one in constraints if one.key in CHECKED and not one.expression)
+
+
+def _evaluated(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:
     if others := tuple(one for one in constraints if one.expression):
         yield rules.ruled(others, type)
+
+
+def _where(stated: Stated) -> Rule:
+    """The rule alone: it looks whether there is one of its keys."""
+    if not stated.keys:
+        return stated.rule
+
+    def rule(value: Any, path: Path, scope: Scope) -> None:
+        if type(value) is dict and any(key in value for key in stated.keys):
+            stated.rule(value, path, scope)
+
+    return rule
 
 
 @cache
@@ -243,7 +287,7 @@ def datatype_plans(version: str, *, strict: bool = False) -> dict[str, Node]:
     """The plans of the built-in types that others are made of."""
     nodes: dict[str, Node] = {}
     library = fhir(version)
-    planner = Planner(library, nodes, strict=strict)
+    planner = Planner(library, nodes, strict=strict, bound=strict)
     for definition in library.values():
         if definition.kind in ("type", "abstract"):
             planner.plan(definition)

@@ -208,9 +208,14 @@ class Publisher:
         shape = site.shape
         schema: Schema = self._typed(site, shape) if site.is_new or self._is_nested(site) else {}
         for element in site.stated:
-            if element.enum:
+            if element.enum and not self._is_coded(site):
                 merge(schema, {"enum": list(element.enum)})
         return schema
+
+    def _is_coded(self, site: Site) -> bool:
+        """Whether the value is an object that holds the code: which one is for the plan to look at."""
+        used = self._library.get(site.shape.type)
+        return used is not None and used.kind == "type"
 
     def _is_nested(self, site: Site) -> bool:
         """Whether there is more to say of the object at that key than that it is of its type."""

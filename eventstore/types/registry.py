@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 
 import msgspec
@@ -17,11 +17,12 @@ from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_type
 from eventstore.types.definition import Kind, TypeDefinition, made_of
 from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
-from eventstore.types.expressions import seen, unparsable
+from eventstore.types.expansion import Expander, Expansion
+from eventstore.types.expressions import conforms_to, seen, unparsable
+from eventstore.types.facts import Facts, Informed
 from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.model import base_of
 from eventstore.types.fhirpath.scope import Environment
-from eventstore.types.fhirpath.values import Node
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
 from eventstore.types.jsonschema import Schema, listed
@@ -29,16 +30,17 @@ from eventstore.types.prefixes import Prefixes, warnings
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
-from eventstore.types.valuesets import codes_of, has_code
+from eventstore.types.terminology import TERMS, Terminology
+from eventstore.types.valuesets import codes_of, expansion, has_code
 
 FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
 
-DEFINITION_TYPES = frozenset(type for format in FORMATS for type in format.resource_types)
+DEFINITION_TYPES = frozenset((*TERMS, *(type for format in FORMATS for type in format.resource_types)))
 """The types whose events the registry is made of."""
 
 
-class Registry(msgspec.Struct, frozen=True, eq=False):
+class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     """All types as of a position. Immutable: `apply` returns the next one.
 
     For a new definition `apply` is followed by `prove`, which does the costly part of refusing it. Definitions
@@ -51,6 +53,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     formats: tuple[Format, ...] = FORMATS
     deactivated: frozenset[str] = frozenset()
     """Types whose definition is tagged so: they are read and not written."""
+    terminology: Terminology = Terminology()
 
     @classmethod
     def empty(cls, fhir_version: str) -> Self:
@@ -82,6 +85,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
 
     def stops_serving(self, type: str, id: str, value: dict[str, Any] | None) -> str | None:
         """The resource type that this change of a definition would retire, if it would."""
+        if type in TERMS:
+            return None
         format, found = self._format_of(type), self.served(id)
         if found is None or type != format.resource_types[0] or format.kind_of(id) is None:
             return None
@@ -132,6 +137,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
         """
         if value is not None:
             self.types[type].check_shape(value)
+        if type in TERMS:
+            return self._with_term(position, type, id, value)
         format, touched = self._format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         deactivated = self.deactivated
@@ -147,13 +154,35 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
                 format.check_return(name, registry)
         return registry._rebuilt(position, touched)
 
-    def prove(self, type: str, id: str, value: dict[str, Any] | None) -> None:
-        """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid."""
-        if value is None:
-            return
+    def _with_term(self, position: int, type: str, id: str, value: dict[str, Any] | None) -> Registry:
+        """After a ValueSet or CodeSystem changes: so do the types whose required bindings it has a part in."""
+        terminology, names = self.terminology.changed(type, id, value)
+        affected = terminology.affected(names)
+        types = {
+            name: one if one.bound.isdisjoint(affected) else one.at(position)
+            for name, one in self.types.items()
+        }
+        return msgspec.structs.replace(self, terminology=terminology, types=types, position=position)
+
+    def prove(self, type: str, id: str, value: dict[str, Any] | None) -> list[Issue]:
+        """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid.
+
+        Returns what of it is not checked, as warnings.
+        """
+        if value is None or type in TERMS:
+            return []
         name = self._format_of(type).prove(type, id, value, self)
         if name in self.types:
             self.types[name].prove()
+        return [*self._unknown(name)]
+
+    def _unknown(self, name: str) -> Iterable[Issue]:
+        """The value sets of a type's or profile's own required bindings whose codes are not all known."""
+        found = self.types.get(name)
+        for value_set in found.definition.value_sets if found is not None else ():
+            missing = self.expand(value_set).missing
+            if missing and self.has_code(value_set, None, "") is None:
+                yield Issue(f"{missing}: codes of {value_set} are not checked", (), "not-found", "warning")
 
     def check_expressions(self, type: str, id: str) -> None:
         """Refuse a definition with a constraint that is not FHIRPath. Raises Invalid.
@@ -204,9 +233,13 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
         if user := next((user for one in self.formats if (user := one.user_of(name))), ""):
             raise Conflict(f"{user}: change that first")
 
-    def check(self, kind: CompiledType, document: Document) -> list[Issue]:
-        """Everything that is wrong with a resource of the type, and warnings."""
-        return kind.check(document, self)
+    def check(self, kind: CompiledType, document: Document, facts: Facts | None = None) -> list[Issue]:
+        """Everything that is wrong with a resource of the type, and warnings.
+
+        Where its constraints ask for the time or for what is stored, `facts` have to be enough for that; without any,
+        these constraints are not checked.
+        """
+        return kind.check(document, self if facts is None else Informed(self, facts))
 
     def is_a(self, name: str, base: str) -> bool:
         """Whether the type or profile is, or is based on, the other, which is called by name or URL."""
@@ -225,7 +258,23 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
 
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         """Whether a code is in a value set; None where that is not known."""
-        return has_code(value_set, code, self.fhir_version, lambda name: self.served(name) is not None)
+        url = value_set.partition("|")[0]
+        known = has_code(url, code, self.fhir_version, lambda name: self.served(name) is not None)
+        return known if known is not None else self.expand(value_set).has(system, code)
+
+    def expand(self, value_set: str) -> Expansion:
+        """The codes of the value set of a URL (`url|version` of that version) or of `ValueSet/id`."""
+        return self.expander.expand(value_set)
+
+    def is_value_set(self, value_set: str) -> bool:
+        """Whether it is known here, whatever it holds."""
+        builtin = expansion(value_set.partition("|")[0], self.fhir_version, ())
+        return builtin is not None or self.terminology.value_sets.find(value_set) is not None
+
+    @cached_property
+    def expander(self) -> Expander:
+        """The value sets as of this position."""
+        return Expander(self.terminology, lambda url: expansion(url, self.fhir_version, self.names()))
 
     def profile(self, url: str) -> CompiledType | None:
         """The profile of that URL, if there is one."""
@@ -315,14 +364,7 @@ def _environment(registry: Registry) -> Environment:
         codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
         return None if None in codes or not codes else any(codes)
 
-    def conforms_to(node: Node, url: str) -> bool | None:
-        found = registry.profile(url)
-        if found is None:
-            name = url.removeprefix(CANONICAL)
-            return registry.is_a(node.type, name) if registry.definition_of(name) is not None else None
-        return all(one.severity == "warning" for one in registry.check(found, Document(node.value, b"")))
-
-    return Environment(Shapes(find, base), member_of=member_of, conforms_to=conforms_to)
+    return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, registry))
 
 
 def _seen(registry: Registry, name: str) -> TypeDefinition | None:

@@ -19,11 +19,13 @@ def only_one(choice: str, options: list[str], *, required: bool, strict: bool) -
         keys |= {f"_{name}": name for name in options}
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        given = [key for key in value if key in keys]
-        if not given:
+        if len(among := keys.keys() & value.keys()) == 1:
+            return
+        if not among:
             if required:
                 scope.tell(f"is required: {' or '.join(options)}", (*path, choice), "required")
             return
+        given = [key for key in value if key in among]
         first = keys[given[0]]
         for key in given[1:]:
             if keys[key] != first:
@@ -44,9 +46,10 @@ def needed(names: tuple[str, ...]) -> Rule:
 
 
 def held_by_extension(element: Element) -> Rule:
-    """How often an extension of the element's URL may be there, and where its Reference may point."""
+    """How often an extension of the element's URL may be there, where its Reference may point, and where its codes are from."""
     url, key = element.extension_url, choice_key("value", element.type)
     points = points_to(element.refers) if element.refers else None
+    bound = coded(element.binding) if element.binding is not None else None
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         held = value.get(EXTENSION)
@@ -59,6 +62,8 @@ def held_by_extension(element: Element) -> Rule:
         for index, item in items:
             if points is not None and isinstance(target := item.get(key), dict):
                 points(target, (*path, EXTENSION, index, key), scope)
+            if bound is not None and key in item:
+                bound(item[key], (*path, EXTENSION, index, key), scope)
 
     return rule
 
@@ -78,10 +83,10 @@ def points_to(targets: tuple[str, ...]) -> Rule:
             return
         key = "reference" if "reference" in value else "type"
         target = value.get(key)
-        if not isinstance(target, str) or (key == "reference" and not _RELATIVE.fullmatch(target)):
+        if not isinstance(target, str) or (name := target.partition("/")[0]) in targets:
             return
-        name = target.partition("/")[0]
-        if name not in targets and not any(scope.may_mean(one, name) for one in targets):
+        is_other = key == "type" or _RELATIVE.fullmatch(target)
+        if is_other and not any(scope.may_mean(one, name) for one in targets):
             scope.tell(f"expected a reference to {' or '.join(targets)}", (*path, key))
 
     return rule
@@ -91,9 +96,10 @@ def gaps(name: str) -> Rule:
     """An empty place in an array of primitives has an extension in the array's twin."""
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        items, twins = value[name], value.get(f"_{name}")
+        items = value[name]
         if type(items) is not list or None not in items:
             return
+        twins = value.get(f"_{name}")
         for index, item in enumerate(items):
             if item is None and _place(twins, index) is None:
                 scope.tell(f"null, and no extension in _{name}: leave the item out", (*path, name, index))

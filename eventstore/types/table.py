@@ -27,14 +27,14 @@ _MARKS = {"4.0.1": "4", "4.3.0": "4B", "5.0.0": "5"}
 _HEAD = re.compile(r"(\w+)(?: (:|profiles) (\w+))?(?:  \[([^]]*)\])?")
 _ROW = re.compile(r"  (\S+) +([?1*+0])(?: (\S+)(?: (=|<-) (.*?))?)?(?:  \[([^]]*)\])?")
 _RULE = re.compile(r"  ([!~]) (\S+?)(?: (\S+) (.*?)(?:  // (.*?))?)?(?:  \[([^]]*)\])?")
-_TYPE = re.compile(r"([\w*@.]+)(?:\(([\w,]+)\))?")
+_TYPE = re.compile(r"([\w*.]+)(?:\(([\w,]+)\))?")
 _BASES = {"5.0.0": {"Element": "DataType", "BackboneElement": "BackboneType"}}
 _UNDER_ELEMENT = frozenset(("BackboneElement", "DataType"))
 _ABSTRACT = frozenset((
     "Base", "Element", "BackboneElement", "DataType", "BackboneType", "PrimitiveType", "Resource", "DomainResource",
 ))  # fmt: skip
 _SIMPLE = (Element("comparator", excluded=True),)
-_RESOURCES = frozenset(("Basic", "StructureDefinition"))
+_RESOURCES = frozenset(("Basic", "StructureDefinition", "ValueSet", "CodeSystem"))
 
 
 class _Line(msgspec.Struct):
@@ -87,7 +87,7 @@ def _definition(
             at.constraints.append(Constraint(row[2], row[4] or "", severity, row[5] or ""))
         else:
             above, _, last = row[1].rpartition(".")
-            (_at(top, above) if above else top).below[last] = _line(last, row, open_types)
+            (_at(top, above) if above else top).below[last] = _line(last, row, name, open_types)
     base = head[3] or ""
     if head[1] not in _UNDER_ELEMENT:
         base = _BASES.get(version, {}).get(base, base)
@@ -112,7 +112,7 @@ def _at(top: _Line, path: str) -> _Line:
     return top
 
 
-def _line(name: str, row: re.Match[str], open_types: tuple[str, ...]) -> _Line:
+def _line(name: str, row: re.Match[str], owner: str, open_types: tuple[str, ...]) -> _Line:
     occurs, bound = row[2], row[5] or ""
     fields: dict[str, Any] = {
         "required": occurs in "1+",
@@ -121,6 +121,8 @@ def _line(name: str, row: re.Match[str], open_types: tuple[str, ...]) -> _Line:
         "enum": tuple(bound.split()) if row[4] == "=" else (),
         "binding": Binding("required", VALUE_SET + bound) if row[4] == "<-" else None,
     }
+    if row[3] and row[3][0] == "@":
+        return _Line((Element(name, content=f"{owner}:{row[3][1:]}", **fields),), {}, [])
     types = row[3].split("|") if row[3] else [""]
     if types == ["*"]:
         types = list(open_types)

@@ -1,15 +1,16 @@
-"""What is in value sets, as far as it is known without their resources: by syntax, or by the types that there are."""
+"""What is in value sets that are known without their resources: by syntax, or by the types that there are."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
 from eventstore.errors import Path
 from eventstore.types.builtin import core_resources, core_types
 from eventstore.types.datatypes import FHIR_VERSIONS
+from eventstore.types.expansion import Expansion, Member
 from eventstore.types.table import VALUE_SET
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -47,12 +48,40 @@ def _names(value_set: str, version: str) -> frozenset[str]:
 
 
 def codes_of(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept."""
+    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
     if isinstance(value, str):
         yield None, value, path
     elif isinstance(value, dict):
         if isinstance(code := value.get("code"), str):
-            yield value.get("system"), code, (*path, "code")
+            system = value.get("system")
+            yield system if isinstance(system, str) else None, code, (*path, "code")
+        if isinstance(concept := value.get("concept"), dict):
+            yield from codes_of(concept, (*path, "concept"))
         codings = value.get("coding")
         for index, one in enumerate(codings if isinstance(codings, list) else ()):
             yield from codes_of(one, (*path, "coding", index))
+
+
+_SYSTEM = "http://hl7.org/fhir/"
+
+
+def expansion(value_set: str, version: str, served: Iterable[str]) -> Expansion | None:
+    """The codes of a value set that is known so; None for any other. `served` are the live types."""
+    if value_set in _BY_SYNTAX:
+        return Expansion(missing=f"{value_set} is known by the syntax of its codes, and has no end")
+    if value_set not in _OF_RESOURCES | _OF_TYPES:
+        return None
+    members = [
+        Member(_system_of(name, version), name, name)
+        for name in sorted(_names(value_set, version).union(served))
+    ]
+    return Expansion({(one.system, one.code): one for one in members})
+
+
+def _system_of(name: str, version: str) -> str:
+    """Where FHIR has the code of a type from."""
+    if version == "5.0.0":
+        return f"{_SYSTEM}fhir-types"
+    if name in core_types(version):
+        return f"{_SYSTEM}data-types"
+    return f"{_SYSTEM}abstract-types" if name in _ABSTRACT else f"{_SYSTEM}resource-types"

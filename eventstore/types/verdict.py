@@ -8,7 +8,7 @@ from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types import expressions
 from eventstore.types.builtin import is_core_target
-from eventstore.types.definition import RESOURCE
+from eventstore.types.definition import REQUIRED, RESOURCE
 from eventstore.types.scope import Asked, Checked, Coded, Extended, Ruled, Scope, Slot, Types
 from eventstore.types.valuesets import codes_of
 
@@ -110,11 +110,16 @@ def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     value_set, codes = coded.binding.value_set, list(codes_of(coded.value, coded.path))
     if not codes:
         return
-    known = [types.has_code(value_set, system, code) for system, code, _ in codes]
+    own = coded.binding.codes
+    known = [code in own if own else types.has_code(value_set, system, code) for system, code, _ in codes]
+    is_required = coded.binding.strength == REQUIRED
+    if any(known) or (None in known and not is_required):
+        return
     if None in known:
         scope.tell_once(f"the value set {value_set} is not known here: not checked", codes[0][2])
-    elif not any(known):
-        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid")
+    else:
+        severity = "error" if is_required else "warning"
+        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid", severity)
 
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:

@@ -285,13 +285,13 @@ async def test_says_what_was_refused_and_why_and_goes_on(directory: Path, tmp_pa
 
 
 async def test_defines_what_is_missing_also_under_a_name_of_fhir(directory: Path, tmp_path: Path) -> None:
-    sent = lines({"resourceType": "ValueSet", "id": "v"}, {"resourceType": "Gadget", "id": "g"})
+    sent = lines({"resourceType": "ConceptMap", "id": "v"}, {"resourceType": "Gadget", "id": "g"})
     assert quire("import", "--data", directory, "-", stdin=sent).code == 1
     told = quire("import", "--data", directory, "--define-open", "-", stdin=sent)
     assert (told.code, told.error) == (0, "")
     out = quire("export", "--data", directory, "--type", "Entity").out
     entities = {one["id"]: one for one in resources(out, "Entity")}
-    assert entities["ValueSet"]["meta"] == {"tag": [{"code": "shadows-core"}]}
+    assert entities["ConceptMap"]["meta"] == {"tag": [{"code": "shadows-core"}]}
     assert entities["Gadget"]["meta"] == {}
 
 

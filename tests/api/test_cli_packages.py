@@ -90,6 +90,7 @@ def test_an_open_type_is_replaced_when_told(directory: Path, tmp_path: Path) -> 
 VALUE_SET = {
     "resourceType": "ValueSet",
     "id": "acme-modes",
+    "status": "active",
     "url": "http://example.org/modes",
     "compose": {
         "include": [{"system": "http://example.org/codes"}, {"valueSet": ["http://example.org/more"]}]
@@ -105,7 +106,7 @@ RESOURCES: list[dict[str, Any]] = [
             "isOpen": True,
             "meta": {"tag": [{"code": "shadows-core"}]},
         }
-        for id in ("ValueSet", "CodeSystem", "SearchParameter")
+        for id in ("SearchParameter",)
     ),
     {"resourceType": "Entity", "id": "Dose", "type": "type"},
     {"resourceType": "Entity", "id": "Room", "type": "resource", "isOpen": True},
@@ -147,9 +148,15 @@ RESOURCES: list[dict[str, Any]] = [
     },
     {"resourceType": "FHIRSchema", "id": "acme.Shift", **schema("acme.Shift", {"day": {"type": "date"}})},
     VALUE_SET,
-    {"resourceType": "ValueSet", "id": "more", "url": "http://example.org/more"},
-    {"resourceType": "ValueSet", "id": "unused", "url": "http://example.org/unused"},
-    {"resourceType": "CodeSystem", "id": "codes", "url": "http://example.org/codes"},
+    {"resourceType": "ValueSet", "id": "more", "status": "active", "url": "http://example.org/more"},
+    {"resourceType": "ValueSet", "id": "unused", "status": "active", "url": "http://example.org/unused"},
+    {
+        "resourceType": "CodeSystem",
+        "id": "codes",
+        "status": "active",
+        "content": "complete",
+        "url": "http://example.org/codes",
+    },
     {"resourceType": "SearchParameter", "id": "bed-mode", "base": ["acme-Bed"], "code": "mode"},
     {"resourceType": "SearchParameter", "id": "other", "base": ["Patient"], "code": "other"},
     *({"resourceType": "acme-Pump", "id": f"p{n}", "dose": {"amount": n + 0.5}} for n in range(5)),

@@ -181,7 +181,13 @@ async def test_a_constraint_that_is_not_fhirpath_is_refused_with_its_column(clie
 async def test_a_constraint_that_cannot_be_checked_says_so(client: Client) -> None:
     await client.put("/StructureDefinition/Ward", ruled("head.exists() implies head.resolve() is Ward"))
     assert "X-Quire-Warnings" not in (await client.put("/Ward/a", {"mode": "day"})).headers
-    body = {"resourceType": "Ward", "id": "b", "mode": "day", "head": {"reference": "Ward/a"}}
+    body = {
+        "resourceType": "Ward",
+        "id": "b",
+        "mode": "day",
+        "head": {"reference": "http://x.example/Ward/a"},
+    }
     outcome = (await client.post("/Ward/$validate", body)).json
     told = [(one["severity"], one["code"], one["diagnostics"]) for one in outcome["issue"]]
-    assert ("warning", "not-found", "w-1 is not checked: only contained resources are looked up here") in told
+    why = "w-1 is not checked: looked up is what is contained, or is stored here and called `Type/id`"
+    assert ("warning", "not-found", why) in told

@@ -22,6 +22,7 @@ HOME = Path(__file__).parents[2]
 TYPES = (HOME / "docs" / "types.md").read_text("utf-8")
 PACKAGES = (HOME / "docs" / "packages.md").read_text("utf-8")
 FORMATS = (HOME / "docs" / "formats.md").read_text("utf-8")
+VALUE_SETS = (HOME / "docs" / "valuesets.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 QUIRE = f"""#!/bin/sh
 exec {sys.executable} -c 'from eventstore.server.cli import main; main()' "$@"
@@ -124,7 +125,7 @@ async def test_the_guide_to_packages(server: Published, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["yaml", "json"])
-@pytest.mark.parametrize("page", [TYPES, FORMATS], ids=["types", "formats"])
+@pytest.mark.parametrize("page", [TYPES, FORMATS, VALUE_SETS], ids=["types", "formats", "valuesets"])
 async def test_the_guide_to_types(client: Client, page: str, format: str) -> None:
     told = steps(page)
     assert len(told) == page.count("\n```yaml answer=")

@@ -21,7 +21,7 @@ from benchmarks.report import Spread, Verdict
 from benchmarks.watch import Watched
 
 POSTGRES = ("postgres-import", "postgres-create")
-ALL = (*LOADS, "import", "publish", "delivery", "feed", *POSTGRES)
+ALL = (*LOADS, "patient", "import", "publish", "delivery", "feed", *POSTGRES)
 HALF = 0.5
 DELIVERY_MS_MAX = 50.0
 FALL_MAX = 0.8
@@ -38,6 +38,7 @@ POSTGRES_RATIOS = (
     ("two nodes", "one node", 0.85),
 )
 SHARE_MIN = 0.35
+PATIENT_MIN = 0.5
 RATES = {"postgres-import": 10_000.0, "import": 15_000.0, "publish": 15_000.0}
 
 
@@ -129,6 +130,23 @@ async def _full_rate(book: Book, quire: servers.Target, shape: Shape) -> float:
     return statistics.median(one.result.rate for one in taking["quire"])
 
 
+async def of_r5(book: Book, home: Path, wanted: list[str], shape: Shape) -> None:
+    """Creates of R5's Patient beside those of a closed type."""
+    if "patient" not in wanted:
+        return
+    try:
+        rows = measures.patients()
+    except RuntimeError as error:
+        say(f"patient: left out, as {error}")
+        return
+    async with servers.quire_of_r5(home / "r5") as target:
+        say(f"patient: {shape.rounds} rounds of {shape.seconds:g} s")
+        book.loads["patient"] = taking = await measures.take(rows, {"r5": target}, shape)
+        book.memory["quire, r5"] = target.rss_mib()
+    over, under = measures.PATIENT, measures.SETTING
+    book.ratios.append(report.ratio(f"patient: {over} / {under}", taking, over, under, PATIENT_MIN))
+
+
 async def alone(book: Book, home: Path, wanted: list[str], shape: Shape) -> None:
     """What has the machine to itself: import and publishing."""
     for name, rates in (("import", measures.import_rates), ("publish", measures.publish_rates)):
@@ -216,6 +234,7 @@ async def main(options: argparse.Namespace) -> None:
         else:
             await alone(book, home, wanted, shape)
             await compare(book, home, wanted, shape)
+            await of_r5(book, home, wanted, shape)
             about |= await on_postgres(book, home, wanted, shape)
     finally:
         shutil.rmtree(home)
@@ -242,6 +261,11 @@ def _asked() -> argparse.Namespace:
     unknown = set(filter(None, options.only.split(","))) - set(ALL)
     if unknown:
         parser.error(f"--only {','.join(sorted(unknown))}: there are {', '.join(ALL)}")
+    if "patient" in options.only.split(",") and not options.million:
+        try:
+            workload.patient()
+        except RuntimeError as error:
+            parser.error(str(error))
     return options
 
 

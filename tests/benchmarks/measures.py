@@ -83,6 +83,15 @@ LOADS: dict[str, Sequence[Row]] = {
         Row("quire", {"method": "GET", "path": f"{T}/{{id}}/_history?_count={workload.PAGE}", "draw": "old"}),
     ),
 }
+SETTING, PATIENT = "closed type", "Patient"
+
+
+def patients() -> Sequence[Row]:
+    """Creates of the closed type and of the Patient of R5, in one log."""
+    asked = {"method": "POST", "path": "/Patient", "body": workload.patient(), "expect": 201}
+    return (Row("r5", LOADS["create"][0].asked, SETTING), Row("r5", asked, PATIENT))
+
+
 ANY_UPDATE = {"method": "PUT", "path": f"{T}/{{id}}", "body": BODY, "draw": "uniform"}
 ANY_CREATE = {"method": "PUT", "path": f"{T}/{{id}}", "body": BODY, "draw": "fresh", "expect": 201}
 

@@ -136,6 +136,17 @@ async def seeded_quire(directory: Path, count: int) -> list[str]:
 
 
 @asynccontextmanager
+async def quire_of_r5(directory: Path) -> AsyncIterator[Target]:
+    """Quire with the closed type and the Patient of R5, and no resources. Its packages have to be here."""
+    lines = directory.with_suffix(".ndjson")
+    workload.write_types(lines)
+    await quire("import", "--data", str(directory), "--fhir-version", workload.FHIR_VERSION, str(lines))
+    lines.unlink()
+    async with quire_server(directory) as target:
+        yield target
+
+
+@asynccontextmanager
 async def quire_with(directory: Path, count: int) -> AsyncIterator[Target]:
     """Quire with so many resources, of which a few have many versions."""
     ids = await seeded_quire(directory, count)

@@ -21,11 +21,10 @@ from time import perf_counter
 
 import msgspec
 
+from benchmarks.workload import CORE, EXAMPLES, FHIR_VERSION
 from eventstore.body import Document, read
 from eventstore.types.registry import Registry
 
-VERSION = "5.0.0"
-CORE, EXAMPLES = "hl7.fhir.r5.core-5.0.0", "hl7.fhir.r5.examples-5.0.0"
 NAMES = ("Patient-example", "Observation-example", "MedicationRequest-medrx0301", "Questionnaire-f201")
 ROUNDS = 50
 SECONDS = 0.01
@@ -61,7 +60,7 @@ def normal(work: Callable[[], object]) -> float:
 
 def installed(folder: Path) -> Registry:
     """The types of R5."""
-    registry = Registry.empty(VERSION)
+    registry = Registry.empty(FHIR_VERSION)
     files = sorted((folder / CORE / "package").glob("StructureDefinition-*.json"))
     for position, file in enumerate(files, 1):
         value = msgspec.json.decode(file.read_bytes())

@@ -1,4 +1,7 @@
-"""What is stored and asked: bodies of about 600 bytes of a type with seven described elements, and the plans."""
+"""What is stored and asked: bodies of about 600 bytes of a type with seven described elements, and the plans.
+
+Beside it the Patient of R5 with all of its constraints, and HL7's own example of one, from the packages of HL7.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ OLD = 100
 """Resources with VERSIONS versions each, for histories."""
 VERSIONS = 21
 PAGE = 20
+PACKAGES = Path(".r5")
+"""Where `make conformance` puts HL7's packages."""
+FHIR_VERSION = "5.0.0"
+CORE, EXAMPLES = f"hl7.fhir.r5.core-{FHIR_VERSION}", f"hl7.fhir.r5.examples-{FHIR_VERSION}"
 
 
 def fields(number: object) -> dict[str, Any]:
@@ -65,3 +72,25 @@ def write_ids(file: Path, ids: list[str]) -> str:
     """A file of ids, for the load client."""
     file.write_text("\n".join(ids))
     return str(file)
+
+
+def published(package: str, name: str) -> bytes:
+    """A file of a package. Raises RuntimeError when the packages were not fetched."""
+    file = PACKAGES / package / "package" / f"{name}.json"
+    if not file.exists():
+        raise RuntimeError(f"{file} is not here: run `make conformance` first, which fetches it")
+    return file.read_bytes()
+
+
+def patient() -> str:
+    """The body of HL7's example of a Patient, without its id."""
+    body = json.loads(published(EXAMPLES, "Patient-example"))
+    del body["id"]
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+def write_types(file: Path) -> None:
+    """NDJSON to import: the closed type, and the Patient of R5, whose data types are built in."""
+    patient = json.loads(published(CORE, "StructureDefinition-Patient"))
+    with file.open("w") as lines:
+        lines.writelines(json.dumps(one) + "\n" for one in (*definitions(), patient))

@@ -24,6 +24,8 @@ from eventstore.types.jsonschema import compiled
 from eventstore.types.publish import STRICT, published_datatypes
 from eventstore.types.table import CANONICAL
 
+RESOURCES = ("StructureDefinition", "ValueSet", "CodeSystem")
+
 KNOWN = {
     ("4.3.0", "Element", "id"): "R4B says id; every other version, and the prose, say string",
     ("4.0.1", "Resource", "id"): "R4 says string in the extension of the type; the prose says id",
@@ -142,7 +144,8 @@ def written(elements: tuple[Element, ...], above: str = "") -> Iterator[tuple[st
         path = f"{above}{one.name}"
         occurs = (int(one.required), "*" if one.collection else "1")
         simple = one.type == "Quantity" and any(child.excluded for child in one.children)
-        yield path, (occurs, "SimpleQuantity" if simple else one.type, tuple(sorted(one.refers)))
+        type = f"@{one.content.replace(':', '.')}" if one.content else one.type
+        yield path, (occurs, "SimpleQuantity" if simple else type, tuple(sorted(one.refers)))
         if not simple:
             yield from written(one.children, f"{path}.")
 
@@ -156,6 +159,8 @@ def theirs(definition: dict[str, Any], version: str) -> Iterator[tuple[str, tupl
             continue
         occurs = (one["min"], "1" if one["max"] == "1" else "*")
         types = one.get("type", [])
+        if "contentReference" in one:
+            yield path, (occurs, f"@{one['contentReference'].partition('#')[2]}", ())
         for type in types:
             code, targets = _type(type)
             key = path
@@ -237,7 +242,7 @@ def differences(folder: Path, version: str) -> Iterator[tuple[str, str, str]]:
         for id, one in published.items()
         if one["kind"] == "complex-type" and one.get("derivation") != "constraint" and one["type"] == id
     }
-    for id in ("Resource", "DomainResource", "StructureDefinition"):
+    for id in ("Resource", "DomainResource", *RESOURCES):
         expected[id] = published[id]
     for id in expected.keys() - library.keys():
         yield id, "", "it is not written out"
@@ -245,8 +250,6 @@ def differences(folder: Path, version: str) -> Iterator[tuple[str, str, str]]:
         if id not in library:
             continue
         mine, other = dict(written(library[id].elements)), dict(theirs(one, version))
-        if id == "StructureDefinition":
-            mine.pop("resourceType", None)
         for path in sorted(mine.keys() | other.keys()):
             if mine.get(path) != other.get(path):
                 yield id, path, f"{mine.get(path)} here, {other.get(path)} published"

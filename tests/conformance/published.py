@@ -26,6 +26,13 @@ def definitions(folder: Path, version: str) -> dict[str, dict[str, Any]]:
     return {one["id"]: one for one in found if one["resourceType"] == "StructureDefinition"}
 
 
+def terms(folder: Path, version: str) -> Iterator[dict[str, Any]]:
+    """The CodeSystems and ValueSets of a version."""
+    for type in ("CodeSystem", "ValueSet"):
+        for file in sorted((folder / CORE[version] / "package").glob(f"{type}-*.json")):
+            yield json.loads(file.read_text("utf-8"))
+
+
 def resources(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Every resource of R5's core and example packages, by file."""
     for name in (CORE["5.0.0"], EXAMPLES):

@@ -50,7 +50,9 @@ def main(folder: Path) -> int:
         sent[value["resourceType"], value["id"]] = file.read_bytes()
     with tempfile.TemporaryDirectory() as data:
         types = ("--type", ",".join(TYPES))
-        subprocess.run([*QUIRE, "import", str(folder), *types, "--define-open", "--data", data], check=True)
+        version = ("--fhir-version", "5.0.0")
+        command = [*QUIRE, "import", str(folder), *types, *version, "--define-open", "--data", data]
+        subprocess.run(command, check=True)
         out = subprocess.run(
             [*QUIRE, "export", *types, "--data", data], check=True, capture_output=True
         ).stdout

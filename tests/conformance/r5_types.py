@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from published import definitions, resources
+from published import definitions, resources, terms
 
 from eventstore.body import Document, read
 from eventstore.errors import Issue, QuireError
@@ -75,7 +75,7 @@ def memory_mib() -> int:
 
 
 def installed(folder: Path) -> tuple[Registry, list[str]]:
-    """The types of R5, and what was refused."""
+    """The types of R5 with its value sets, and what was refused."""
     registry, refused, proven = Registry.empty(VERSION), [], []
     ready = definitions(folder, VERSION).values()
     began, before = time.process_time(), memory_mib()
@@ -85,6 +85,8 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
             proven.append(value)
         except QuireError as error:
             refused.append(f"{value['id']}: {error}")
+    for value in terms(folder, VERSION):
+        registry = registry.apply(registry.position + 1, value["resourceType"], value["id"], value)
     for value in proven:
         try:
             registry.prove("StructureDefinition", value["id"], value)

@@ -53,6 +53,10 @@ def _base(name: str) -> str:
 TYPES = Types(_find, _base)
 
 
+def _now() -> datetime:
+    return NOW
+
+
 def node(body: str, type: str = "acme-Device") -> Node:
     """What a body says, as it is read: with the digits of its numbers."""
     return Node(read(body.encode()).value, type)
@@ -60,13 +64,13 @@ def node(body: str, type: str = "acme-Device") -> Node:
 
 def evaluate(expression: str, body: str = "{}", type: str = "acme-Device", **environment: Any) -> list[Any]:
     """What an expression finds, nodes as the values that they are."""
-    around = Environment(TYPES, **{"now": NOW, **environment})
+    around = Environment(TYPES, **{"now": _now, **environment})
     return [unwrapped(item) for item in compile_expression(expression).evaluate(node(body, type), around)]
 
 
 def holds(expression: str, body: str = "{}", type: str = "acme-Device", **environment: Any) -> bool:
     """Whether a constraint is true."""
-    return compile_expression(expression).holds(node(body, type), Environment(TYPES, now=NOW, **environment))
+    return compile_expression(expression).holds(node(body, type), Environment(TYPES, now=_now, **environment))
 
 
 def quantity(value: str, unit: str = "1", *, calendar: bool = False) -> Quantity:

@@ -17,6 +17,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from harness.record import Delivered, Followed, Frame, Record
 from harness.sse import frames
 from harness.stream import connected
+from harness.tasks import ended
 
 LOOK_SECONDS = 0.02
 POLL_SECONDS = 0.001
@@ -47,8 +48,7 @@ class FeedFollower:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
             if not self._task.cancelled():
                 self._task.result()
 
@@ -141,8 +141,7 @@ class StreamFollower:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
             if not self._task.cancelled():
                 self._task.result()
 

@@ -8,6 +8,7 @@ from random import Random
 
 from harness.crowd import quantile
 from harness.record import Write
+from harness.tasks import ended
 from harness.traffic import Client, Traffic
 
 WORKERS = 192
@@ -66,8 +67,7 @@ class Steady:
         self.seconds += time.monotonic() - begun
 
     async def cancel(self) -> None:
-        for task in (self._task, *self._tasks):
-            task.cancel()
+        await ended(self._task, *self._tasks)
         await asyncio.gather(self._task, *self._tasks, return_exceptions=True)
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from harness.record import Attempt, Listed, Record, Seen, Told, Write, known_statuses
+from harness.tasks import ended
 from harness.wire import Answer, Unanswered, Wire
 
 OPEN_TYPES = ("Note", "Counter", "Doc", "Purse", "Transfer", "Metered")
@@ -98,8 +99,7 @@ class Traffic:
 
     async def cancel(self) -> None:
         """End now."""
-        for task in self._tasks:
-            task.cancel()
+        await ended(*self._tasks)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def raise_failed(self) -> None:

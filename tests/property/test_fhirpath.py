@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from eventstore.errors import Invalid
 from eventstore.types.fhirpath.expression import compile_expression
+from eventstore.types.fhirpath.narrative import html_fault, parsed_fault
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.values import Node, unwrapped
 
@@ -154,3 +155,20 @@ def _outcome(evaluate: Callable[[str], list[Any]], expression: str) -> Any:
         return evaluate(expression)
     except Exception as error:
         return type(error)
+
+
+DIV = '<div xmlns="http://www.w3.org/1999/xhtml" class="c"><p title="a: &gt;">x</p><br/><td>&nbsp;</td></div>'
+SPOILS = (
+    "", " ", "x", "<", ">", "&", '"', "=", "/", "'", "<p>", "</p>", "<br>", "<p/>", "<b a='1'>", "<script>", ' title="b"',
+    ' href="x:y"', ' title="javascript:x"', ' title="&nbsp;javascript:x"', "&nbsp;", "&lt;", "&bad;", "&#32;", "]]>",
+    "<!-- x -->", "<![CDATA[x]]>", "<?x y?>", "<!DOCTYPE x>", "\x01", "\ufffe", "\u00a0", "<img/>", "<p\n>", "</div>",
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, len(DIV)), st.sampled_from(SPOILS), st.integers(0, 9)), max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_a_narrative_is_judged_as_by_the_parser_alone(spoils: list[tuple[int, str, int]]) -> None:
+    text = DIV
+    for at, spoil, fewer in spoils:
+        text = text[:at] + spoil + text[at + fewer :]
+    assert html_fault(text) == parsed_fault(text)

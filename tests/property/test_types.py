@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from eventstore.errors import QuireError
-from eventstore.types.registry import Registry
+from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 names = st.sampled_from(["a", "b", "c", "valueString"])
 types = st.sampled_from(
@@ -106,6 +106,9 @@ def test_what_is_kept_of_a_body_is_kept_as_it_is(some: Any, body: Any) -> None:
     assert document(body).data == before
 
 
+SOME = {"url": "u", "status": "active", "id": "X"}
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.recursive(
@@ -114,7 +117,7 @@ def test_what_is_kept_of_a_body_is_kept_as_it_is(some: Any, body: Any) -> None:
 )
 def test_nothing_that_is_sent_as_a_definition_breaks_the_registry(value: Any) -> None:
     registry = Registry.empty("4.0.1")
-    for type in ("Entity", "Attribute", "StructureDefinition", "FHIRSchema"):
+    for type in DEFINITION_TYPES:
         about = {"url": "u", "name": "X", "type": "X", "kind": "logical", "derivation": "specialization"}
         written = {**about, "status": "active", "abstract": False, "resourceType": type, "id": "X"}
         for fields in (
@@ -131,9 +134,24 @@ def test_nothing_that_is_sent_as_a_definition_breaks_the_registry(value: Any) ->
             {**about, "elements": {"x": {"type": "code", "slicing": {"slices": {"s": value}}}}},
             {**about, "elements": {"x": {"elements": value, "fixed": value, "pattern": value}}},
             {**written, "differential": {"element": [{"path": "X"}, {"path": "X.x", "type": value}]}},
+            {**SOME, "resourceType": type, "compose": {"include": [value]}, "expansion": value},
+            {
+                **SOME,
+                "resourceType": type,
+                "compose": {"include": [{"system": "s", "filter": [value]}], "exclude": value},
+            },
+            {**SOME, "resourceType": type, "content": "complete", "concept": [value], "property": value},
+            {
+                **SOME,
+                "resourceType": type,
+                "content": "complete",
+                "concept": [{"code": "c", "concept": value, "property": value}],
+            },
             {**written, "contained": value, "differential": {"element": [{"path": "X"}]}},
         ):
             try:
-                registry.apply(1, type, "X", fields).prove(type, "X", fields)
+                after = registry.apply(1, type, "X", fields)
+                after.prove(type, "X", fields)
+                after.expand("u")
             except QuireError:
                 continue

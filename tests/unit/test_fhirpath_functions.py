@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -134,6 +135,27 @@ def test_more_conversions() -> None:
     assert evaluate("'x'.convertsToDateTime() | '10:00'.convertsToTime()") == [False, True]
     assert evaluate("1.ln()") == [0]
     assert evaluate("'<b/>'.htmlChecks2()") == [False]
+
+
+def test_resolve_in_what_was_looked_up() -> None:
+    """A fragment is of the resource that it stands in."""
+    inner = {"resourceType": "acme-Pump", "id": "p", "status": "inner"}
+    stored = {"resourceType": "acme-Device", "id": "1", "owner": {"reference": "#p"}, "contained": [inner]}
+    body = '{"owner":{"reference":"acme-Device/1"},"contained":[{"resourceType":"acme-Pump","id":"p","status":"outer"}]}'
+    found = evaluate("owner.resolve().owner.resolve().status", body, resolve=lambda _: stored)
+    assert found == ["inner"]
+    assert evaluate("'#p'.resolve().status", body, resolve=lambda _: stored) == ["outer"]
+
+
+@pytest.mark.parametrize("reference", ["acme-Device/1", "http://example.org/acme-Device/1", "urn:uuid:1"])
+def test_resolve_in_a_bundle(reference: str) -> None:
+    url = reference if ":" in reference else f"http://example.org/{reference}"
+    device = {"resourceType": "acme-Device", "id": "1", "owner": {"reference": reference}}
+    bundle = {"resourceType": "Bundle", "entry": [{}, {"fullUrl": url, "resource": device}]}
+    body = json.dumps(bundle)
+    assert evaluate("entry.resource.owner.resolve().id", body, "Bundle") == ["1"]
+    with pytest.raises(NotSupported):
+        evaluate("'acme-Device/2'.resolve()", body, "Bundle")
 
 
 def test_resolve_asks_for_what_is_stored() -> None:

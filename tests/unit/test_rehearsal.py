@@ -17,6 +17,7 @@ from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid
 from eventstore.event import Tip
 from eventstore.log.base import Snapshot
+from eventstore.referring import Referred
 from eventstore.rehearsal import Rehearsed, Wanted, rehearse
 from eventstore.types.registry import Registry
 
@@ -36,7 +37,7 @@ def rehearsed(
 
 def batch(registry: Registry, tip: int, previous: dict[Key, Previous] | None = None) -> Batch:
     snapshot = Snapshot(Tip(tip, NOW, b"h" * 32), registry.position, previous or {}, {"acme-Ward": 1})
-    return Batch(snapshot, registry, NOW, lambda: b"s" * 16, Known())
+    return Batch(snapshot, registry, NOW, lambda: b"s" * 16, Known(), Referred())
 
 
 def one_by_one(tip: int) -> tuple[Registry, Batch]:

@@ -12,7 +12,16 @@ from eventstore.errors import Conflict, Invalid
 from eventstore.types.builtin import MAX_TYPE_NAME_CHARACTERS
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
-BUILT_IN = ["Attribute", "Basic", "Entity", "FHIRSchema", "Prefix", "StructureDefinition"]
+BUILT_IN = [
+    "Attribute",
+    "Basic",
+    "CodeSystem",
+    "Entity",
+    "FHIRSchema",
+    "Prefix",
+    "StructureDefinition",
+    "ValueSet",
+]
 
 
 @pytest.fixture

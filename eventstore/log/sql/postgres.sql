@@ -71,6 +71,14 @@ FROM quire_event WHERE {where} ORDER BY {order} LIMIT {limit}
 -- name: count
 SELECT count(*) FROM quire_event WHERE {where}
 
+-- name: bodies
+-- $1 types, $2 ids; each with its last body, which is null where there is none
+SELECT wanted.type, wanted.id, (
+    SELECT e.data FROM quire_event AS e WHERE e.type = wanted.type AND e.id = wanted.id
+    ORDER BY e.position DESC LIMIT 1
+)
+FROM unnest($1::text[], $2::text[]) AS wanted (type, id)
+
 -- name: before
 -- $1 types, $2 ids, $3 positions, $4 whether the bodies are needed
 SELECT wanted.position, p.position, p.action, p.at, CASE WHEN $4::boolean THEN p.data END

@@ -28,6 +28,14 @@ WHERE e.position = (
     WHERE type = wanted.value ->> 0 AND id = wanted.value ->> 1
 )
 
+-- name: bodies
+-- ?1 a JSON array of [type, id]; each with its last body, which is null where there is none
+SELECT wanted.value ->> 0, wanted.value ->> 1, (
+    SELECT e.data FROM quire_event AS e WHERE e.type = wanted.value ->> 0 AND e.id = wanted.value ->> 1
+    ORDER BY e.position DESC LIMIT 1
+)
+FROM json_each(?1) AS wanted
+
 -- name: before
 -- ?1 a JSON array of [type, id, position], ?2 whether the bodies are needed
 SELECT wanted.value ->> 2, e.position, e.action, e.at, CASE WHEN ?2 THEN e.data END

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
+from typing import Any, TypeGuard
 
 from eventstore.types.fhirpath.comparison import equal, key_of
 from eventstore.types.fhirpath.functions.collections import distinct
 from eventstore.types.fhirpath.functions.table import OF_EXPRESSIONS, OF_VALUES
-from eventstore.types.fhirpath.model import is_there
+from eventstore.types.fhirpath.model import is_there, plain_text
 from eventstore.types.fhirpath.operators import add, calculate, concatenate
 from eventstore.types.fhirpath.paths import (
     SPECIALS,
@@ -161,13 +162,15 @@ def truth_of(tree: Tree) -> Truth:
         case Binary(operator=operator, left=left, right=right) if operator in LOGIC:
             return LOGIC[operator](_truth_apart(left), _truth_apart(right))
         case Binary(operator="=" | "!=" as operator, left=left, right=right):
-            return equality(_apart(left), _apart(right), negated=operator == "!=")
+            truth = equality(_apart(left), _apart(right), negated=operator == "!=")
+            among = right.values if isinstance(right, Literal) else ()
+            return _of_text(left, among, truth, negated=operator == "!=")
         case Binary(operator="~" | "!~" as operator, left=left, right=right):
             return equivalence(_apart(left), _apart(right), negated=operator == "!~")
         case Binary(operator="<" | "<=" | ">" | ">=" as operator, left=left, right=right):
             return order(operator, _apart(left), _apart(right))
         case Binary(operator="in", left=left, right=right):
-            return _member(left, right)
+            return _of_text(left, _constants(right) or (), _member(left, right), negated=False)
         case Binary(operator="contains", left=left, right=right):
             return _member(right, left)
         case TypeTest(operator="is", operand=operand, type=type):
@@ -213,10 +216,31 @@ def _truth_of_step(left: Tree, step: Call) -> Truth:
     return there if step.name == "exists" else lambda items, scope: not there(items, scope)
 
 
+def _is_element(tree: Tree) -> TypeGuard[Name]:
+    """It can only be the name of an element, but where it is that of the type of the node."""
+    return isinstance(tree, Name) and tree.name[:1].islower()
+
+
+def _of_text(tree: Tree, among: Sequence[Any], otherwise: Truth, *, negated: bool) -> Truth:
+    """The tree is one of the values; for an element of one node that is a text without making a node of it."""
+    if not _is_element(tree) or not among or not all(type(one) is str for one in among):
+        return otherwise
+    name, texts = tree.name, frozenset(among)
+
+    def test(items: Items, scope: Scope) -> bool | None:
+        if len(items) == 1 and type(items[0]) is Node and items[0].type != name:
+            text = plain_text(items[0], name, scope.types)
+            if text is not None:
+                return (text in texts) is not negated
+        return otherwise(items, scope)
+
+    return test
+
+
 def _there(tree: Tree) -> Truth:
     """The tree finds something; for an element of one node without making the nodes of what is found."""
     run = run_of(tree)
-    if not isinstance(tree, Name) or not tree.name[:1].islower():
+    if not _is_element(tree):
         return lambda items, scope: bool(run(items, scope))
     name = tree.name
 

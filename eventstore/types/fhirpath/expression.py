@@ -51,9 +51,13 @@ class Expression:
 
         Raises NotSupported, with the reason, when it cannot be run: then it is unchecked.
         """
+        return self.holds_in(_scope(node, environment, resource, root))
+
+    def holds_in(self, scope: Scope) -> bool:
+        """The same at the node of a scope, which may be that of other expressions before."""
         self._check()
         try:
-            return self._truth([node], _scope(node, environment, resource, root)) is True
+            return self._truth(scope.begin(), scope) is True
         except Invalid:
             return False
 

@@ -9,7 +9,7 @@ import msgspec
 
 from eventstore.types.datatypes import open_types
 from eventstore.types.definition import Element, TypeDefinition
-from eventstore.types.fhirpath.values import Node
+from eventstore.types.fhirpath.values import READ_TYPES, Node
 
 
 class Field(msgspec.Struct, frozen=True, gc=False):
@@ -168,6 +168,16 @@ def is_there(node: Node, name: str, types: Types) -> bool:
 
 
 _NOTHING: tuple[Any, ...] = (None, [])
+
+
+def plain_text(node: Node, name: str, types: Types) -> str | None:
+    """The one child of that name, where it is a text that is computed with as it stands; else None."""
+    value = node.value
+    fields = _fields(node.type, value, name, types) if type(value) is dict else ()
+    if len(fields) != 1 or fields[0].type in READ_TYPES:
+        return None
+    text = value.get(fields[0].key)
+    return text if type(text) is str else None
 
 
 def _fields(type: str, value: dict[str, Any], name: str, types: Types) -> tuple[Field, ...]:

@@ -1,10 +1,20 @@
-"""What FHIR allows in the XHTML of a Narrative (https://hl7.org/fhir/narrative.html, txt-1 and txt-2)."""
+"""What FHIR allows in the XHTML of a Narrative (https://hl7.org/fhir/narrative.html, txt-1 and txt-2).
+
+Nearly every narrative is spelled in one way: one space before an attribute, values in double quotes, no comments. One
+that is, is known by a pattern, which leaves to the parser whether it is XML. A parser that calls us for each element,
+which is what takes time, is for all others.
+"""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from html.entities import html5
 from xml.parsers import expat
+
+import jsonschema_rs
+
+from eventstore.types.jsonschema import compiled
 
 _XHTML = "http://www.w3.org/1999/xhtml"
 
@@ -34,6 +44,13 @@ _SCRIPT = re.compile(r"\s*(?:java|vb)script:", re.IGNORECASE)
 
 def html_fault(text: str) -> str:
     """What is wrong with the XHTML of a Narrative; nothing when it is as FHIR wants it."""
+    if _usual().is_valid(text) and _is_xml(text.replace("&nbsp;", " ")):
+        return ""
+    return parsed_fault(text)
+
+
+def parsed_fault(text: str) -> str:
+    """The same by the parser alone."""
     check = _Check()
     try:
         check.parser.Parse(_ENTITY.sub(_numbered, text), True)
@@ -42,6 +59,29 @@ def html_fault(text: str) -> str:
     except _Found as found:
         return str(found)
     return "" if check.has_content else "there is no text and no image in it"
+
+
+@cache
+def _usual() -> jsonschema_rs.Validator:
+    """The pattern of a narrative that is allowed if it is XML; the engine's are searched in one go, at 2 ns a byte."""
+    value = '"(?:[^"<>&]|&(?:lt|gt|amp|quot|apos);)*"'
+    tags = {name: f"{name}(?: (?:{'|'.join(sorted(_ALLOWED[name]))})={value})*" for name in _ALLOWED}
+    tag = f"</?(?:{'|'.join(tags.values())})/?>"
+    text = "[^<&]|&(?:lt|gt|amp|quot|apos|nbsp);"
+    begin = tags["div"].replace("div", f'<div xmlns="{re.escape(_XHTML)}"', 1)
+    return compiled({
+        "allOf": [{"pattern": f"^{begin}>(?:{text}|{tag})*</div>$"}, {"pattern": ">[^<&]*[0-9A-Za-z]"}],
+        "not": {"pattern": "[pP][tT]:"},
+        "$comment": "some text, and no attribute with a script",
+    })  # fmt: skip
+
+
+def _is_xml(text: str) -> bool:
+    try:
+        expat.ParserCreate().Parse(text, True)
+    except expat.ExpatError:
+        return False
+    return True
 
 
 def _numbered(entity: re.Match[str]) -> str:

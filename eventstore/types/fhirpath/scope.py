@@ -33,14 +33,14 @@ class Environment(msgspec.Struct, frozen=True):
     """A code, Coding or CodeableConcept is in the value set of the URL; None when that is not known."""
     conforms_to: Callable[[Node, str], bool | None] = _unknown
     """A node is as the profile of the URL asks; None when that is not known."""
-    now: datetime | None = None
-    """With its zone."""
+    now: Callable[[], datetime] | None = None
+    """The time, with its zone."""
     variables: Mapping[str, Items] = {}
     """`%name` and what it is."""
 
 
 class Scope:
-    """One evaluation. `$this`, `$index`, `$total` and the variables change while it runs."""
+    """One evaluation, or several one after another. `$this`, `$index`, `$total` and the variables change while it runs."""
 
     __slots__ = (
         "_steps",
@@ -61,17 +61,22 @@ class Scope:
         self.root = root
         self.environment = environment
         self.types = environment.types
-        self.this: Items = [context]
+        self.begin()
+
+    def begin(self) -> Items:
+        """Forget what an expression left; the focus of the next one, which is about the same node."""
+        self.this: Items = [self.context]
         self.index = 0
         self.total: Items = []
         self.variables: dict[str, Items] = {}
         self._steps = MAX_EVALUATION_STEPS
+        return self.this
 
     @property
     def now(self) -> datetime:
         if self.environment.now is None:
             raise NotSupported("there is no clock here")
-        return self.environment.now
+        return self.environment.now()
 
     def spend(self, steps: int) -> None:
         """Count steps. Raises NotSupported when there were too many."""

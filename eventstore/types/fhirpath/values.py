@@ -40,6 +40,8 @@ System = str | bool | int | Decimal | Moment | Quantity
 Item = Node | System
 
 _MOMENT_TYPES = frozenset(("date", "dateTime", "instant", "time"))
+READ_TYPES = _MOMENT_TYPES | {"integer64"}
+"""Types whose texts are read: they are no Strings."""
 _QUANTITY_TYPES = frozenset(
     ("Quantity", "Age", "Count", "Distance", "Duration", "Money", "MoneyQuantity", "SimpleQuantity")
 )

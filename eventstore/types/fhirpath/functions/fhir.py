@@ -46,23 +46,48 @@ def resolve(scope: Scope, items: Items) -> Items:
         reference = item.value if isinstance(item, Node) else item
         if isinstance(reference, dict):
             reference = reference.get("reference")
-        if isinstance(reference, str) and (target := _resolved(scope, reference)) is not None:
-            found.append(target)
+        if isinstance(reference, str):
+            target = _resolved(scope, reference, _resource_of(scope, item))
+            found += [] if target is None else [target]
     return found
 
 
-def _resolved(scope: Scope, reference: str) -> Node | None:
-    scope.spend(1)
-    if reference[:1] != "#":
-        if scope.environment.resolve is None:
-            raise NotSupported("only contained resources are looked up here")
-        target = scope.environment.resolve(reference)
-        return None if target is None else Node(target, target.get("resourceType", ""))
-    if reference == "#":
+def _resource_of(scope: Scope, item: Item) -> Node:
+    """The resource that an item stands in: one that was looked up, or that of the constraint."""
+    node = item
+    while isinstance(node, Node) and node.parent is not None:
+        node = node.parent
+    own = (scope.context.value, scope.resource.value, scope.root.value)
+    if not isinstance(node, Node) or any(node.value is one for one in own):
         return scope.root
-    held = scope.children([scope.root], "contained")
-    scope.spend(len(held))
-    return next((node for node in held if node.value.get("id") == reference[1:]), None)
+    return node if isinstance(node.value, dict) and "resourceType" in node.value else scope.root
+
+
+def _resolved(scope: Scope, reference: str, root: Node) -> Node | None:
+    scope.spend(1)
+    if reference == "#":
+        return root
+    if reference[:1] == "#":
+        held = scope.children([root], "contained")
+        scope.spend(len(held))
+        return next((node for node in held if node.value.get("id") == reference[1:]), None)
+    if root.type == "Bundle" and (found := _in_bundle(scope, root, reference)) is not None:
+        return found
+    if scope.environment.resolve is None:
+        raise NotSupported("only contained resources are looked up here")
+    target = scope.environment.resolve(reference)
+    return None if target is None else Node(target, target.get("resourceType", ""))
+
+
+def _in_bundle(scope: Scope, bundle: Node, reference: str) -> Node | None:
+    """The resource of the entry whose `fullUrl` is the reference, or ends with it where it is relative."""
+    entries = scope.children([bundle], "entry")
+    scope.spend(len(entries))
+    for entry in entries:
+        url = entry.value.get("fullUrl", "")
+        if url == reference or url.endswith(f"/{reference}"):
+            return next(iter(scope.children([entry], "resource")), None)
+    return None
 
 
 def member_of(scope: Scope, items: Items, value_set: Items) -> Items:

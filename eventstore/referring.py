@@ -1,0 +1,73 @@
+"""Stored resources that constraints refer to, read from the log: before a batch is decided, and as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from eventstore.command import Command, Key
+from eventstore.log.base import FEW_ROWS, EventLog, Query
+from eventstore.log.sql import queries
+from eventstore.types.facts import Facts
+
+ROUNDS_MAX = 4
+"""Of reading, for one batch or one resource: the first reads what is referred to, each next what that refers to."""
+REFERRED_BYTES_MAX = 16 * 1024 * 1024
+"""Of all that is read for one batch, or for one resource that is decided alone; the last may reach beyond it."""
+
+_SQL = {dialect: queries("eventstore.log.sql", dialect) for dialect in ("sqlite", "postgres")}
+
+Verdict = TypeVar("Verdict")
+
+
+class Referred:
+    """What was read; it grows until it is enough, or until a limit."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[Key, bytes | None] = {}
+        """None where there is no such resource."""
+        self.limit = ""
+        """Why no more is read."""
+        self._rounds = 0
+        self._bytes = 0
+
+    async def learn(self, log: EventLog, keys: Collection[Key]) -> None:
+        """Read the resources as they are now: one query, however many there are, and none for none."""
+        if not keys:
+            return
+        left, few = REFERRED_BYTES_MAX - self._bytes, len(keys) <= FEW_ROWS
+        (rows,) = await log.rows(_bodies(log.dialect, sorted(keys)), bytes_max=left, few=few)
+        for type, id, data in rows:
+            self.bodies[type, id] = data
+            self._bytes += len(data or b"")
+        self._rounds += 1
+        if self._bytes >= REFERRED_BYTES_MAX:
+            self.limit = f"more than {REFERRED_BYTES_MAX} bytes would have to be looked up"
+        elif self._rounds == ROUNDS_MAX:
+            self.limit = f"stored resources lead to others more than {ROUNDS_MAX} times"
+
+
+def _bodies(dialect: str, keys: Sequence[Key]) -> Query:
+    if dialect == "sqlite":
+        return _SQL[dialect]["bodies"], (msgspec.json.encode(keys).decode(),)
+    return _SQL[dialect]["bodies"], ([type for type, _ in keys], [id for _, id in keys])
+
+
+async def referred_by(log: EventLog, commands: Iterable[Command]) -> Referred:
+    """What the first look at the commands' documents has found to be needed. Reads nothing where that is nothing."""
+    referred = Referred()
+    await referred.learn(log, {key for command in commands for key in command.refers})
+    return referred
+
+
+async def informed(log: EventLog, at: str, judge: Callable[[Facts], Verdict]) -> Verdict:
+    """What is judged at a time, outside of any write, once everything is known that it asks for."""
+    referred = Referred()
+    while True:
+        facts = Facts(at, referred.bodies.__getitem__, referred.limit)
+        verdict = judge(facts)
+        if not facts.wanted:
+            return verdict
+        await referred.learn(log, facts.wanted)

@@ -1,0 +1,146 @@
+"""What a verdict rests on besides a resource and the types: the time of the write, and stored resources. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+import msgspec
+
+from eventstore.body import read
+from eventstore.errors import NotSupported
+from eventstore.types.datatypes import RELATIVE_REFERENCE
+from eventstore.types.definition import TypeDefinition
+from eventstore.types.expressions import conforms_to
+from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.scope import Checked, Types
+
+MAX_REFERENCES = 100
+"""To stored resources, looked up for the constraints of one resource."""
+
+Key = tuple[str, str]
+"""(type, id)."""
+
+_NOTHING: dict[Key, bytes | None] = {}
+_RELATIVE = re.compile(RELATIVE_REFERENCE)
+
+
+class Facts:
+    """What is known of the time and of stored resources; and what was asked for and is not known.
+
+    While something is, a verdict that rests on them is worth nothing: it is to be had again with more of them.
+    """
+
+    def __init__(
+        self,
+        at: str = "",
+        body_of: Callable[[Key], bytes | None] = _NOTHING.__getitem__,
+        limit: str = "",
+    ) -> None:
+        """`at` is the time of the write; `body_of` raises KeyError where it does not know. `limit` says why no more
+        can be looked up: then nothing is wanted any more, and what would need it is not checked.
+        """
+        self.wanted: set[Key] = set()
+        """Resources to look up."""
+        self.is_limited = False
+        """Something was not checked because of the limit."""
+        self._at = at
+        self._body_of = body_of
+        self._limit = limit
+        self._needs_time = False
+        self._read: dict[Key, tuple[bytes, Any]] = {}
+
+    @property
+    def are_enough(self) -> bool:
+        """Nothing was asked for that is not known."""
+        return not self.wanted and not self._needs_time
+
+    @cached_property
+    def _time(self) -> datetime:
+        return datetime.fromisoformat(self._at)
+
+    def now(self) -> datetime:
+        """The time of the write. Raises NotSupported while it is not known."""
+        if not self._at:
+            self._needs_time = True
+            raise NotSupported("the time of the write is not known yet")
+        return self._time
+
+    def resource(self, key: Key) -> Any:
+        """A stored resource; None where there is none, or it has yet to be looked up. Raises NotSupported, see `limit`."""
+        try:
+            body = self._body_of(key)
+        except KeyError:
+            if self._limit:
+                self.is_limited = True
+                raise NotSupported(self._limit) from None
+            self.wanted.add(key)
+            return None
+        if body is None:
+            return None
+        known = self._read.get(key)
+        if known is None or known[0] is not body:
+            known = self._read[key] = (body, read(body).value)
+        return known[1]
+
+
+class Informed:
+    """The types as they are for one verdict: expressions know the facts."""
+
+    __slots__ = ("_asked", "_environment", "_facts", "_types")
+
+    def __init__(self, types: Types, facts: Facts) -> None:
+        self._types = types
+        self._facts = facts
+        self._asked: set[Key] | None = None
+        self._environment: Environment | None = None
+
+    @property
+    def fhir_version(self) -> str:
+        return self._types.fhir_version
+
+    @property
+    def environment(self) -> Environment:
+        """What expressions may ask: as of the types, and of the facts."""
+        if self._environment is None:
+            own = {
+                "resolve": self._resolve,
+                "now": self._facts.now,
+                "conforms_to": partial(conforms_to, self),
+            }
+            self._environment = msgspec.structs.replace(self._types.environment, **own)
+        return self._environment
+
+    def served(self, name: str) -> Checked | None:
+        return self._types.served(name)
+
+    def profile(self, url: str) -> Checked | None:
+        return self._types.profile(url)
+
+    def definition_of(self, name: str) -> TypeDefinition | None:
+        return self._types.definition_of(name)
+
+    def is_target(self, name: str) -> bool:
+        return self._types.is_target(name)
+
+    def is_a(self, name: str, base: str) -> bool:
+        return self._types.is_a(name, base)
+
+    def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
+        return self._types.has_code(value_set, system, code)
+
+    def _resolve(self, reference: str) -> Any:
+        """The stored resource that a reference `Type/id` points to. Raises NotSupported for one of another form."""
+        type, _, id = reference.partition("/")
+        if not _RELATIVE.fullmatch(reference) or "/" in id or "#" in id:
+            raise NotSupported("looked up is what is contained, or is stored here and called `Type/id`")
+        if self.served(type) is None:
+            return None
+        self._asked = self._asked or set()
+        self._asked.add((type, id))
+        if len(self._asked) > MAX_REFERENCES:
+            raise NotSupported(f"more than {MAX_REFERENCES} stored resources would have to be looked up")
+        return self._facts.resource((type, id))
