@@ -56,7 +56,6 @@ ELEMENTS: list[tuple[tuple[str, ...], str, dict[str, Any], tuple[Any, ...]]] = [
     (ALL, "eld-22", {"sliceIsConstraining": True}, X),
     (R4S, "eld-1", {"slicing": {"rules": "open"}}, (*X, "slicing")),
     (ALL, "eld-12", {"binding": {"strength": "example", "valueSet": "ValueSet/x"}}, (*X, "binding")),
-    (R4, "eld-12", {"binding": {"strength": "example", "valueSet": "#x"}}, (*X, "binding")),
     (R5, "eld-23", {"binding": {"strength": "example"}}, (*X, "binding")),
     (R5, "eld-26", {"constraint": [{**CONSTRAINT, "suppress": True}]}, (*X, "constraint", 0)),
     (R5, "eld-28", {"mustHaveValue": True, "valueAlternatives": [f"{HL7}x"]}, X),
