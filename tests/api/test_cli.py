@@ -574,13 +574,15 @@ async def test_tail_follows_a_server_and_epoch_mends_a_restored_log(server: Serv
         command = [*QUIRE, "tail", "--data", str(server.data)]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
-        assert b"created   Entity/Thing" in await asyncio.wait_for(process.stdout.readline(), 10)
+        assert b"created   Entity/Thing" in await asyncio.wait_for(
+            process.stdout.readline(), WAIT_SECONDS_MAX
+        )
         await client.put("/Thing/a", {"n": 1})
-        line = await asyncio.wait_for(process.stdout.readline(), 10)
+        line = await asyncio.wait_for(process.stdout.readline(), WAIT_SECONDS_MAX)
         assert line.split()[0] == b"2"
         assert line.endswith(b"created   Thing/a\n")
         process.send_signal(signal.SIGINT)
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), WAIT_SECONDS_MAX)
         assert (await asyncio.to_thread(quire, "epoch", "--seen", "9", *at)).code == 3
     await server.stop()
     assert quire("tail", *at).code == 3

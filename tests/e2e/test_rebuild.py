@@ -16,6 +16,7 @@ from harness.colours import Colours
 from harness.process import PAINTING, Server
 
 from eventstore.audit import verify
+from eventstore.claims import TABLE as CLAIM
 from eventstore.log.sqlite import SQLiteLog
 from eventstore.projection import Projection
 from projections.check import check
@@ -93,7 +94,7 @@ async def _holds(data: Path, acknowledged: list[Acknowledged], projections: Sequ
         await checkers.replayable(log, events, projections)
         report = await verify(log)
         assert report.faults.listed == []
-        tables = [table for one in projections for table in one.tables]
+        tables = [CLAIM, *(table for one in projections for table in one.tables)]
         assert await log.schema_faults(tables) == []
     finally:
         await log.close()
