@@ -123,13 +123,14 @@ def errors(registry: Registry, value: Any, data: bytes) -> list[Issue]:
     return [one for one in issues(registry, value, data) if one.severity != "warning"]
 
 
-CONSTRAINT = re.compile(r"\(([a-z]+[A-Za-z]*-[a-z0-9]+)\)$|^([a-z]+[A-Za-z]*-[a-z0-9]+) is not checked: (.*)")
+KEY = "([a-z]+[A-Za-z]*-[a-z0-9]+)"
+CONSTRAINT = re.compile(rf"\({KEY}\)$|^{KEY}: |^{KEY} is not checked: (.*)")
 
 
 def told(warnings: Iterator[Issue]) -> set[str]:
     """The constraints that warn, and those that could not be checked with a resource."""
     found = [match for one in warnings if (match := CONSTRAINT.search(one.message))]
-    return {match[1] or f"{match[2]} not checked: {match[3]}" for match in found}
+    return {match[1] or match[2] or f"{match[3]} not checked: {match[4]}" for match in found}
 
 
 def examples(folder: Path, registry: Registry) -> tuple[list[Any], list[str]]:

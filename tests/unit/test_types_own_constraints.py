@@ -13,7 +13,7 @@ from eventstore.types.datatypes import FHIR_VERSIONS, fhir
 from eventstore.types.definition import every
 from eventstore.types.fhirpath.expression import compile_expression
 
-ALL, R4S, R4, R4B, R5 = FHIR_VERSIONS, ("4.0.1", "4.3.0"), ("4.0.1",), ("4.3.0",), ("5.0.0",)
+ALL, R4S, R4B, R5 = FHIR_VERSIONS, ("4.0.1", "4.3.0"), ("4.3.0",), ("5.0.0",)
 X = ("differential", "element", 1)
 CONSTRAINT = {"key": "c-1", "severity": "error", "human": "x", "expression": "true"}
 IDENTITY = {"identity": "a", "map": "b"}
@@ -163,3 +163,6 @@ class TestEveryVersion:
     def test_a_binding_is_for_a_type_that_is_called_by_its_url(self, version: str) -> None:
         binding = {"strength": "example", "valueSet": "http://x"}
         assert "eld-11" not in told(version, of_element(type=[{"code": "http://x/Own"}], binding=binding))
+
+    def test_a_binding_may_be_to_a_value_set_that_the_definition_contains(self, version: str) -> None:
+        assert "eld-12" not in told(version, of_element(binding={"strength": "example", "valueSet": "#x"}))
