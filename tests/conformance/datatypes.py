@@ -48,7 +48,10 @@ REWRITTEN: dict[str, tuple[tuple[str, ...], str]] = {
     "eld-14": (ALL, SHORTER),
     "eld-17": (ALL, SHORTER),
     "eld-19": (("4.0.1",), "is true of every path of which a part is right: ^ and $ are missing"),
-    "eld-20": (("4.0.1",), "is true of every path of which a part is right: ^ and $ are missing"),
+    "eld-20": (
+        ALL,
+        "has no hyphen in the names of types, as acme-Device; ^ and $ are missing in 4.0.1",
+    ),
     "eld-26": (R5, SHORTER),
     "eld-27": (R5, SHORTER),
     "eld-28": (

@@ -164,5 +164,8 @@ class TestEveryVersion:
         binding = {"strength": "example", "valueSet": "http://x"}
         assert "eld-11" not in told(version, of_element(type=[{"code": "http://x/Own"}], binding=binding))
 
+    def test_a_type_may_have_a_hyphen_in_its_name(self, version: str) -> None:
+        assert "eld-20" not in told(version, of_element(path="acme-Ward.mode"))
+
     def test_a_binding_may_be_to_a_value_set_that_the_definition_contains(self, version: str) -> None:
         assert "eld-12" not in told(version, of_element(binding={"strength": "example", "valueSet": "#x"}))
