@@ -32,7 +32,7 @@ app = typer.Typer(
 @app.command(
     epilog=EXIT_CODES,
     help=teach(
-        "Install a package in one transaction, through the server when one runs: all of its definitions or nothing. "
+        "Install a package in one transaction, through the server when one runs: all of its types and profiles, or nothing. "
         "What is there already and the same stays as it is, so a second time changes nothing. What cannot be stored "
         "is told and left out.",
         "package install acme-1.0.0.tgz",
