@@ -167,6 +167,17 @@ async def test_what_is_not_checked_is_marked_and_alone_refused(client: Client) -
     assert "w-9 is not FHIRPath" in alone.data.decode()
 
 
+async def test_a_value_set_that_is_not_valid_is_left_out(client: Client) -> None:
+    wrong = {"resourceType": "ValueSet", "id": "wrong", "status": "nonsense"}
+    found = told(
+        await install(
+            client, tgz({"head.json": HEAD, "ward.json": WARD, "seat.json": SEAT, "wrong.json": wrong})
+        )
+    )
+    assert [name for name, _ in found["skipped"]] == ["ValueSet/wrong"]
+    assert found["created"] == 3
+
+
 async def test_a_form_and_parameters_carry_one_too(client: Client) -> None:
     form = aiohttp.FormData()
     form.add_field("note", "hello")
