@@ -18,7 +18,7 @@ PLAIN_BODY_BYTES_MAX = 64 * 1024
 _HEAD = re.compile(
     rb"""
     (GET|HEAD|POST|PUT|PATCH|DELETE)[ ]
-    ((/(?!\$|fhir/\$)[A-Za-z0-9\-._$/]*+)(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+))?)[ ]
+    ((/(?![/$]|fhir/\$)[A-Za-z0-9\-._$/]*+)(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+))?)[ ]
     HTTP/1\.1\r\n
     ((?:
         (?!(?i:transfer-encoding|content-encoding|upgrade|expect|connection:(?![ ]?keep-alive\r)))
