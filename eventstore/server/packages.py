@@ -88,7 +88,7 @@ class Packages:
         yield msgspec.json.encode(_outcome(task)) + b"\n"
 
     async def _asked(self, call: Call) -> _Asked:
-        kind = media_type(call.header("Content-Type") or "")
+        kind = media_type(call.header("content-type") or "")
         choice = Choice(call.query.get("examples") == "true", call.query.get("replace-open") == "true")
         if kind in PACKED_TYPES:
             return _Asked(await call.body(PACKED_BYTES_MAX), choice)
