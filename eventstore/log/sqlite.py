@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import aiosqlite
 import msgspec
@@ -33,6 +33,7 @@ from eventstore.log.base import (
 )
 from eventstore.log.leases import NodesHere
 from eventstore.log.lock import WriterLock, others_with
+from eventstore.log.sqlite_connection import Writing, database_errors, on_thread
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.log.sqlworker import SqlWorkers
 from eventstore.projection import Parked, Rows, Table, beside
@@ -51,9 +52,6 @@ COUNTED_HERE_MAX = 1000
 
 _log = logging.getLogger("quire.log")
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class SQLiteLog:
     """See `EventLog`. A log opened without `write` only reads, beside whatever process writes."""
@@ -67,7 +65,7 @@ class SQLiteLog:
         self.fhir_version = ""
         self.created = ""
         self.genesis = b""
-        self._writer: aiosqlite.Connection | None = None
+        self._writer: Writing | None = None
         self._sql = SqlWorkers(path)
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._here: sqlite3.Connection | None = None
@@ -111,13 +109,13 @@ class SQLiteLog:
 
     async def _start(self, fhir_version: str, copy_of: Identity | None) -> None:
         if self.lock is not None:
-            self._writer = await self._connect(query_only=False)
-            await self._call(self._writer, run.migrate, copy_of or new_identity(fhir_version))
+            self._writer = Writing(await self._connect(query_only=False))
+            await self._writer.call(run.migrate, copy_of or new_identity(fhir_version))
         for _ in range(READERS):
             self._readers.put_nowait(await self._connect())
         self._here = sqlite3.connect(run.uri(self.path, "rw"), uri=True, isolation_level=None)
         run.prepare(self._here, query_only=True)
-        with _database_errors():
+        with database_errors():
             run.check(self._here)
             self.id, self.fhir_version, self.created = run.identity(self._here)
         self.genesis = genesis(self.id, self.fhir_version, self.created)
@@ -128,9 +126,11 @@ class SQLiteLog:
 
     async def _connect(self, *, query_only: bool = True, mode: str = "") -> aiosqlite.Connection:
         uri = run.uri(self.path, mode or ("rw" if query_only else "rwc"))
-        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        connection = await aiosqlite.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=query_only
+        )
         try:
-            await self._call(connection, run.prepare, query_only)
+            await on_thread(connection, run.prepare, query_only)
         except BaseException:
             await connection.close()
             raise
@@ -145,7 +145,7 @@ class SQLiteLog:
             await connection.close()
         if self._writer is not None:
             with suppress(Unavailable, AppendFailed, sqlite3.Error):
-                await self._call(self._writer, run.checkpoint, "TRUNCATE")
+                await self._writer.call(run.checkpoint, "TRUNCATE")
             await self._writer.close()
         if self.lock is not None:
             self.lock.release()
@@ -168,13 +168,13 @@ class SQLiteLog:
     ) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
         """What the batch needs: nobody writes while the log is held. Bodies and counts are the thread's to read."""
         if self._here is None or self._writer is None or count or any(keys.values()):
-            return await self._call(self._write(), run.look, keys, count)
-        with _database_errors():
+            return await self._write().call(run.look, keys, count)
+        with database_errors():
             return run.look(self._here, keys, count)
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:
-            await self._call(self._write(), run.append, events, rows, self._rows)
+            await self._write().append(events, rows, self._rows)
             self._wal_written += sum(3 * len(event.data or b"") + 4096 for event in events)
         finally:
             self._held.release()
@@ -189,7 +189,7 @@ class SQLiteLog:
     async def declare(self, name: str, version: int, tables: Sequence[Table]) -> Position | None:
         async with self._held:
             self._rows.learn(tables)
-            return await self._call(self._write(), run_tables.declare, name, version, tables)
+            return await self._write().call(run_tables.declare, name, version, tables)
 
     async def advance(
         self,
@@ -204,8 +204,8 @@ class SQLiteLog:
         async with self._held:
             await self._make_room()
             self._wal_written += ROW_BYTES * rows.count() + 4096
-            return await self._call(
-                self._write(), run_tables.advance, name, after, until, rows, self._rows, parked, resolved
+            return await self._write().call(
+                run_tables.advance, name, after, until, rows, self._rows, parked, resolved
             )
 
     async def beside(self, name: str, version: int, tables: Sequence[Table]) -> None:
@@ -213,12 +213,12 @@ class SQLiteLog:
         own = [msgspec.structs.replace(table, name=beside(table.name)) for table in tables]
         async with self._held:
             self._rows.learn([*tables, *own])
-            await self._call(self._write(), run_tables.make, beside(name), version, own)
+            await self._write().call(run_tables.make, beside(name), version, own)
 
     async def switch(self, name: str, after: Position, until: Position, rows: Rows, *, inline: bool) -> bool:
         try:
-            return await self._call(
-                self._write(), run_tables.switch, name, after, until, rows, self._rows, inline=inline
+            return await self._write().call(
+                run_tables.switch, name, after, until, rows, self._rows, inline=inline
             )
         finally:
             self._held.release()
@@ -231,12 +231,12 @@ class SQLiteLog:
                 async with self._held:
                     await self._make_room()
                     self._wal_written += ROW_BYTES * run_tables.CLEARED_ROWS_MAX
-                    cleared = await self._call(self._write(), run_tables.clear, one)
+                    cleared = await self._write().call(run_tables.clear, one)
 
     async def _make_room(self) -> None:
         """Checkpoint when enough was written, between batches. Raises Unavailable when the WAL is over its limit."""
         if self._wal_written > CHECKPOINT_AFTER_BYTES or self._wal_bytes > self._wal_bytes_max:
-            self._wal_bytes = await self._call(self._write(), run.checkpoint, "PASSIVE")
+            self._wal_bytes = await self._write().call(run.checkpoint, "PASSIVE")
             self._wal_written = 0
             if self._wal_bytes > CHECKPOINT_AFTER_BYTES:
                 _log.warning("a reader holds back the write-ahead log", extra=await self._pinned())
@@ -308,7 +308,7 @@ class SQLiteLog:
 
     async def since(self, at: str) -> Position:
         async with self._reader() as connection:
-            return await self._call(connection, run.since, at)
+            return await on_thread(connection, run.since, at)
 
     async def holes(self) -> list[Hole]:
         (found,) = await self.rows((run.SQL["holes"], (EPOCH_TYPE,)))
@@ -320,14 +320,14 @@ class SQLiteLog:
         if few and (found := self._rows_here(queries)) is not None:
             return found
         async with self._reader() as connection:
-            return await self._call(connection, run.fetch, queries, bytes_max)
+            return await on_thread(connection, run.fetch, queries, bytes_max)
 
     async def interrupt(self) -> None:
         await self._sql.close()
 
     async def schema_faults(self, tables: Sequence[Table]) -> list[str]:
         async with self._reader() as connection:
-            return await self._call(connection, sqlite_schema.faults, tables)
+            return await on_thread(connection, sqlite_schema.faults, tables)
 
     async def select(self, sql: str, parameters: Sequence[Any], views: Iterable[str]) -> bytes:
         return await self._sql.select(sql, parameters, views)
@@ -335,14 +335,14 @@ class SQLiteLog:
     def _read_here(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         if self._here is None:
             raise Unavailable("the log is closed")
-        with _database_errors():
+        with database_errors():
             return self._here.execute(sql, parameters).fetchall()
 
     def _rows_here(self, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]] | None:
         """The rows, when they are not too many bytes and come quickly enough not to hold up everybody else."""
         if self._here is None:
             raise Unavailable("the log is closed")
-        with _database_errors():
+        with database_errors():
             return run.fetch_soon(self._here, queries, HERE_BYTES_MAX, HERE_SECONDS_MAX)
 
     @asynccontextmanager
@@ -358,41 +358,7 @@ class SQLiteLog:
             timer.cancel()
             self._readers.put_nowait(connection)
 
-    def _write(self) -> aiosqlite.Connection:
+    def _write(self) -> Writing:
         if self._writer is None:
             raise Unavailable("this log is open for reading only, or closed")
         return self._writer
-
-    async def _call(
-        self,
-        connection: aiosqlite.Connection,
-        function: Callable[Concatenate[sqlite3.Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run a function on the connection's thread: one hop. Only here is aiosqlite's private name for that known."""
-
-        def work() -> T:
-            with _database_errors():
-                return function(connection._conn, *args, **kwargs)
-
-        try:
-            answer: T = await connection._execute(work)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            if connection._connection is not None:
-                raise
-            raise Unavailable("the log is closed") from error
-        return answer
-
-
-class _database_errors:
-    """Turn SQLite's errors into ours: what concerns one row, and what concerns the whole storage."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError):
-            raise AppendFailed(f"SQLite: {error}") from error
-        if isinstance(error, sqlite3.Error):
-            raise Unavailable(f"SQLite: {error}") from error

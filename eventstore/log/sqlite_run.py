@@ -26,6 +26,7 @@ PAGE_CACHE_KIB = 64 * 1024
 READER_CACHE_KIB = 16 * 1024
 BUSY_SECONDS_MAX = 5.0
 ROWS_AT_ONCE = 24
+_WAIT = f"PRAGMA busy_timeout = {int(BUSY_SECONDS_MAX * 1000)}"
 
 SQL = queries("eventstore.log.sql", "sqlite")
 _KINDS = msgspec.json.encode(sorted(DEFINITION_TYPES)).decode()
@@ -43,7 +44,7 @@ def uri(path: Path, mode: str) -> str:
 
 
 def prepare(connection: sqlite3.Connection, query_only: bool) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS_MAX * 1000)}")
+    connection.execute(_WAIT)
     connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if query_only else PAGE_CACHE_KIB}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -113,8 +114,46 @@ def look(
 
 def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
     with transaction(connection):
-        _EVENTS.write(connection, [msgspec.structs.astuple(event) for event in events])
-        writer.write(connection, rows)
+        _write(connection, events, rows, writer)
+
+
+def write_now(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> bool:
+    """Begin a transaction and write what is to be committed; False, and nothing done, when another program writes."""
+    rollback(connection)
+    if not _begin_now(connection):
+        return False
+    try:
+        _write(connection, events, rows, writer)
+    except BaseException:
+        rollback(connection)
+        raise
+    return True
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("COMMIT")
+    except BaseException:
+        rollback(connection)
+        raise
+
+
+def _begin_now(connection: sqlite3.Connection) -> bool:
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    finally:
+        connection.execute(_WAIT)
+    return True
+
+
+def _write(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
+    _EVENTS.write(connection, [msgspec.structs.astuple(event) for event in events])
+    writer.write(connection, rows)
 
 
 def fetch(

@@ -7,6 +7,7 @@ import errno
 import gc
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ HANDLERS: dict[str, Handler] = {
 HEADER_BYTES_MAX = 16 * 1024
 GARBAGE_OBJECTS = 20_000
 """So many more objects than before, and the youngest are looked at for cycles."""
+SWITCH_SECONDS = 0.001
+"""How long a thread waits for Python's lock before it is handed over: commits wait for it (decision 0028)."""
 
 log = logging.getLogger("quire")
 
@@ -187,14 +190,15 @@ def _protocol_log() -> logging.Logger:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     async with serving(settings) as url:
-        _collect_garbage_rarely()
+        _tune()
         log.info("listening", extra={"url": url, "data": str(settings.place)})
         await stop.wait()
         log.info("stopping")
 
 
-def _collect_garbage_rarely() -> None:
-    """What is there now stays, and is looked at no more; requests leave few cycles behind."""
+def _tune() -> None:
+    """What is there now stays, and is not looked at for garbage; requests leave few cycles behind."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)

@@ -30,6 +30,7 @@ from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
 from eventstore.log.postgres import PostgresLog
 from eventstore.log.sqlite import SQLiteLog
+from eventstore.server import connection
 from harness.crowd import deafen
 
 POINTS = {
@@ -59,9 +60,16 @@ _SPEC = re.compile(r"(\w+)=(kill|stop|vanish|sleep|full|error)(?::(\d+))?(?:@(\d
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 Failures = Mapping[str, Exception]
 
+
+def _sqlite_error(text: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return error
+
+
 SQLITE: Failures = {
-    "full": sqlite3.OperationalError("database or disk is full"),
-    "error": sqlite3.OperationalError("disk I/O error"),
+    "full": _sqlite_error("database or disk is full", sqlite3.SQLITE_FULL),
+    "error": _sqlite_error("disk I/O error", sqlite3.SQLITE_IOERR),
 }
 POSTGRES: Failures = {
     "full": asyncpg.DiskFullError("no space left on device"),
@@ -166,6 +174,7 @@ def install(points: Failpoints) -> None:
     _install_sqlite(points)
     _install_postgres(points)
     _around(points, writer._Waiting, "accept", after="answering")
+    _around_async(points, connection.Connection, "_answer", after="answered", only=_writes)
     _around_async(points, web_protocol.RequestHandler, "finish_response", after="answered", only=_writes)
     _around(points, Connection, "write", after="published")
     _around(points, sender.Window, "_answered", after="acknowledged")
@@ -178,7 +187,8 @@ def _install_sqlite(points: Failpoints) -> None:
         "INSERT INTO quire_event": ("", "insert"),
         "COMMIT": ("commit", "committed"),
     }
-    _watch(points, run, "append", appending)
+    for function in ("append", "write_now", "commit"):
+        _watch(points, run, function, appending)
     _watch(points, tables, "advance", {"INSERT INTO": ("advancing", "")})
     _around(points, run, "checkpoint", before="checkpoint", after="checkpointed")
     _around_async(points, SQLiteLog, "_start", before="start")
