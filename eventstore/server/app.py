@@ -82,7 +82,7 @@ async def _running(
         members = Membership(opened, url)
         engine = Engine(opened, members, projections)
         feed = Feed(opened)
-        writer = Writer(opened, engine.project, now, feed.committed)
+        writer = Writer(opened, engine.project, now, feed.committed, url)
         try:
             await members.start(lambda: writer.tip.position)
             await engine.start(writer.reached)
