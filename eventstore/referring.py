@@ -14,9 +14,9 @@ from eventstore.log.sql import queries
 from eventstore.types.facts import Facts
 
 ROUNDS_MAX = 4
-"""Of reading, for one batch or one resource: the first reads what is referred to, each next what that refers to."""
+"""Of reading, for one batch, package or resource: the first reads what is referred to, each next what that refers to."""
 REFERRED_BYTES_MAX = 16 * 1024 * 1024
-"""Of all that is read for one batch, or for one resource that is decided alone; the last may reach beyond it."""
+"""Of all that is read for one batch, one package, or one resource that is decided alone; the last may reach beyond it."""
 
 _SQL = {dialect: queries("eventstore.log.sql", dialect) for dialect in ("sqlite", "postgres")}
 
