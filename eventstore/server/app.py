@@ -110,7 +110,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
         async with (
             _running(settings, projections, settings.base_url or url) as (store, engine, members),
             _streaming(store, members, settings, settings.base_url or url) as stream,
-            Validations(store) as validations,
+            Validations(store, members) as validations,
         ):
             runner = web.ServerRunner(
                 web.Server(
