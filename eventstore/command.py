@@ -55,7 +55,8 @@ class Command(msgspec.Struct, frozen=True):
     warnings: tuple[Issue, ...] = ()
     """What was found then, and did not stand against it."""
     refers: frozenset[Key] = frozenset()
-    """Stored resources that its constraints were found to ask for: it is checked in its turn, when they are known."""
+    """Stored resources, and versions of them, that its constraints were found to ask for (`types.facts.Key`): it is
+    checked in its turn, when they are known."""
     short_references: bool = False
     """`{resourceType, id}` is taken for a reference: the dialect of the base `/`."""
     given: bool = False

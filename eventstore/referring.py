@@ -8,16 +8,19 @@ from typing import TypeVar
 import msgspec
 
 from eventstore.command import Command, Key
+from eventstore.event import Position
 from eventstore.log.base import FEW_ROWS, EventLog, Query
 from eventstore.log.sql import queries
 from eventstore.types.facts import Facts
 
 ROUNDS_MAX = 4
-"""Of reading, for one batch or one resource: the first reads what is referred to, each next what that refers to."""
+"""Of reading, for one batch, package or resource: the first reads what is referred to, each next what that refers to."""
 REFERRED_BYTES_MAX = 16 * 1024 * 1024
-"""Of all that is read for one batch, or for one resource that is decided alone; the last may reach beyond it."""
+"""Of all that is read for one batch, one package, or one resource that is decided alone; the last may reach beyond it."""
 
 _SQL = {dialect: queries("eventstore.log.sql", dialect) for dialect in ("sqlite", "postgres")}
+
+_ANY_POSITION = 2**63 - 1
 
 Verdict = TypeVar("Verdict")
 
@@ -34,13 +37,13 @@ class Referred:
         self._bytes = 0
 
     async def learn(self, log: EventLog, keys: Collection[Key]) -> None:
-        """Read the resources as they are now: one query, however many there are, and none for none."""
+        """Read the resources as they are now, or as the version that is named: one query for all, none for none."""
         if not keys:
             return
         left, few = REFERRED_BYTES_MAX - self._bytes, len(keys) <= FEW_ROWS
         (rows,) = await log.rows(_bodies(log.dialect, sorted(keys)), bytes_max=left, few=few)
-        for type, id, data in rows:
-            self.bodies[type, id] = data
+        for type, name, data in rows:
+            self.bodies[type, name] = data
             self._bytes += len(data or b"")
         self._rounds += 1
         if self._bytes >= REFERRED_BYTES_MAX:
@@ -50,9 +53,16 @@ class Referred:
 
 
 def _bodies(dialect: str, keys: Sequence[Key]) -> Query:
+    wanted = [(type, name, *_of(name)) for type, name in keys]
     if dialect == "sqlite":
-        return _SQL[dialect]["bodies"], (msgspec.json.encode(keys).decode(),)
-    return _SQL[dialect]["bodies"], ([type for type, _ in keys], [id for _, id in keys])
+        return _SQL[dialect]["bodies"], (msgspec.json.encode(wanted).decode(),)
+    return _SQL[dialect]["bodies"], [*map(list, zip(*wanted, strict=True))]
+
+
+def _of(name: str) -> tuple[str, Position, Position]:
+    """The id in a key, and the first and last position at which its resource is looked at."""
+    id, _, version = name.partition("/_history/")
+    return (id, int(version), int(version)) if version else (id, 0, _ANY_POSITION)
 
 
 async def referred_by(log: EventLog, commands: Iterable[Command]) -> Referred:

@@ -1,12 +1,13 @@
 """Decides a large transaction before its turn comes, so that the log is held only while it is written. Pure.
 
 Definitions are applied to the types as they are and proven together, so they may name one another in any order;
-then everything else is checked against what they make of it. What a batch finds changed meanwhile it refuses as
-Outdated.
+then everything else is checked against what they make of it, and may refer to one another in any order. What a batch
+finds changed meanwhile it refuses as Outdated.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from eventstore.command import Command, Key
 from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid, Issue, QuireError
 from eventstore.event import Position
+from eventstore.types.facts import Facts
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -47,54 +49,50 @@ class Rehearsed(msgspec.Struct, frozen=True):
     """The definitions that are new or not as they were."""
 
 
-def rehearse(
-    wanted: Sequence[Wanted],
-    registry: Registry,
-    tip: Position,
-    previous: Mapping[Key, Previous],
-    context: bytes,
-    progress: Callable[[int], None],
-) -> Rehearsed:
-    """Decide a transaction; `previous` are the last events of its definitions.
-
-    Definitions of types are all taken or none: raises Invalid, or Conflict, with everything that is wrong with them,
-    each named. What else cannot be stored is left out.
-    """
-    definitions = [one for one in wanted if one.type in DEFINITION_TYPES]
-    others = [one for one in wanted if one.type not in DEFINITION_TYPES]
-    line = _Line(registry, tip, previous, context)
-    line.define(definitions, progress)
-    for done, one in enumerate(others, len(definitions) + 1):
-        line.store(one)
-        progress(done)
-    retired = tuple(name for name in registry.names() if line.registry.served(name) is None)
-    prepared = Prepared(tuple(line.commands), registry.position, tip, line.registry, retired)
-    return Rehearsed(prepared, line.left, line.changed)
-
-
-class _Line:
-    """The transaction as far as it is decided."""
+class Rehearsal:
+    """A transaction as far as it is decided: its definitions first, then what else is in it."""
 
     def __init__(
-        self, registry: Registry, tip: Position, previous: Mapping[Key, Previous], context: bytes
+        self,
+        wanted: Sequence[Wanted],
+        registry: Registry,
+        tip: Position,
+        previous: Mapping[Key, Previous],
+        context: bytes,
+        progress: Callable[[int], None],
     ) -> None:
+        """`previous` are the last events of its definitions; `progress` is told how many are decided."""
         self.registry = registry
-        self.commands: list[Command] = []
-        self.left: list[tuple[Wanted, QuireError]] = []
-        self.changed: list[Wanted] = []
+        self._before = registry
+        self._definitions = [one for one in wanted if one.type in DEFINITION_TYPES]
+        self._others = [one for one in wanted if one.type not in DEFINITION_TYPES]
+        self._commands: list[Command] = []
+        self._left: list[tuple[Wanted, QuireError]] = []
+        self._changed: list[Wanted] = []
         self._proofs: list[tuple[Wanted, dict[str, Any]]] = []
-        self._tip = tip
+        self._tip = self._after = tip
         self._previous = previous
         self._context = context
+        self._progress = progress
+        self._waiting = deque(self._others)
+        self._ranks = {one.key: rank for rank, one in enumerate(wanted)}
+        self._own = {one.key: one for one in wanted}
+        """What there will be of it, as far as is known."""
+        self._decided: dict[Key, Command] = {}
+        self._looked_at: dict[Key, set[Key]] = {}
+        """Of its own resources: by which of the others they were looked at."""
 
-    def define(self, definitions: Sequence[Wanted], progress: Callable[[int], None]) -> None:
-        """Apply the definitions, then prove those that are new: what one lacks another may define."""
-        before = self.registry
+    def define(self) -> None:
+        """Apply the definitions, then prove those that are new: what one lacks another may define.
+
+        Definitions of types are all taken or none: raises Invalid, or Conflict, with everything that is wrong with
+        them, each named.
+        """
         wrong: list[tuple[Wanted, QuireError]] = []
-        for done, one in enumerate(definitions, 1):
-            with _told(self.left if one.type in TERMS else wrong, one):
+        for done, one in enumerate(self._definitions, 1):
+            with _told(self._left if one.type in TERMS else wrong, one):
                 self._apply(one)
-            progress(done)
+            self._progress(done)
         if wrong:
             raise _all(wrong)
         for one, value in self._proofs:
@@ -102,7 +100,9 @@ class _Line:
                 self.registry.prove(one.type, one.id, value)
         if wrong:
             raise _all(wrong)
-        self.registry.welcome(before)
+        self.registry.welcome(self._before)
+        for one, _ in self._left:
+            del self._own[one.key]
 
     def _apply(self, one: Wanted) -> None:
         before = self._previous.get(one.key)
@@ -110,14 +110,14 @@ class _Line:
         if one.data is None:
             if live is not None:
                 self._change(one, None)
-                self.commands.append(self._command("DELETE", one, None))
+                self._commands.append(self._command("DELETE", one, None))
             return
-        command = self._admitted(one, read(one.data))
+        command = self._admitted(one, read(one.data), None)
         assert command.body is not None
         assert command.document is not None
         if live is None or live.data is None or not command.body.same_as(live.data):
             self._change(one, command.document.value)
-        self.commands.append(_light(command))
+        self._commands.append(_light(command))
 
     def _change(self, one: Wanted, value: dict[str, Any] | None) -> None:
         registry = self.registry.apply(self._tip + 1, one.type, one.id, value)
@@ -126,17 +126,71 @@ class _Line:
         elif value is not None:
             self._proofs.append((one, value))
         self.registry, self._tip = registry, self._tip + 1
-        self.changed.append(one)
+        self._changed.append(one)
 
-    def store(self, one: Wanted) -> None:
-        """Check a resource that defines nothing; it is left out when it cannot be stored."""
+    def decide(self, stored: Mapping[Key, bytes | None], limit: str = "") -> set[Key]:
+        """Check what defines nothing; what cannot be stored is left out. Call it again until it wants nothing.
+
+        Answers what has to be looked up before the rest can be decided. `stored` is what was, `limit` why no more will
+        be. They see one another as they are in the transaction, and everything else, themselves too, as it is stored.
+        """
+        wanted: set[Key] = set()
+        undecided: deque[Wanted] = deque()
+        while self._waiting:
+            one = self._waiting.popleft()
+            if missing := self._decide(one, stored, limit):
+                wanted |= missing
+                undecided.append(one)
+            self._progress(len(self._definitions) + len(self._others) - len(self._waiting) - len(undecided))
+        self._waiting = undecided
+        return wanted
+
+    def _decide(self, one: Wanted, stored: Mapping[Key, bytes | None], limit: str) -> set[Key]:
+        """Decide about one, unless something has to be looked up for it."""
         assert one.data is not None
-        with _told(self.left, one):
-            self.commands.append(_light(self._admitted(one, read(one.data))))
+        seen: set[Key] = set()
 
-    def _admitted(self, one: Wanted, document: Document) -> Command:
+        def body_of(key: Key) -> bytes | None:
+            if key == one.key or key not in self._own:
+                return stored[key]
+            seen.add(key)
+            return self._own[key].data
+
+        facts, refusal = Facts(body_of=body_of, limit=limit), None
+        try:
+            command = _light(self._admitted(one, read(one.data), facts))
+        except QuireError as error:
+            refusal = error
+        if facts.wanted:
+            return facts.wanted
+        if refusal is not None:
+            self._leave_out(one, refusal)
+            return set()
+        self._decided[one.key] = command
+        for key in seen:
+            self._looked_at.setdefault(key, set()).add(one.key)
+        return set()
+
+    def _leave_out(self, one: Wanted, refusal: QuireError) -> None:
+        """One will not be there: who looked at it has to be decided again."""
+        self._left.append((one, refusal))
+        del self._own[one.key]
+        for key in sorted(self._looked_at.pop(one.key, ())):
+            if self._decided.pop(key, None) is not None:
+                self._waiting.append(self._own[key])
+
+    def ready(self) -> Rehearsed:
+        """What came of it, once everything is decided."""
+        others = (self._decided[one.key] for one in self._others if one.key in self._decided)
+        retired = tuple(name for name in self._before.names() if self.registry.served(name) is None)
+        commands = (*self._commands, *others)
+        prepared = Prepared(commands, self._before.position, self._after, self.registry, retired)
+        left = sorted(self._left, key=lambda pair: self._ranks[pair[0].key])
+        return Rehearsed(prepared, left, self._changed)
+
+    def _admitted(self, one: Wanted, document: Document, facts: Facts | None) -> Command:
         kind = served(self.registry, one.type)
-        document, body, warnings = admit(self.registry, kind, document, one.id, short_references=False)
+        document, body, warnings = admit(self.registry, kind, document, one.id, False, facts)
         return msgspec.structs.replace(
             self._command("PUT", one, document), body=body, warnings=tuple(warnings)
         )

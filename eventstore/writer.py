@@ -127,9 +127,15 @@ class Writer:
     """The one that appends. `registry` and `tip` are as of the last commit it knows of."""
 
     def __init__(
-        self, log: EventLog, project: Project, clock: Callable[[], str], committed: Committed = _nobody
+        self,
+        log: EventLog,
+        project: Project,
+        clock: Callable[[], str],
+        committed: Committed = _nobody,
+        base_url: str = "",
     ) -> None:
-        self.registry = Registry.empty(log.fhir_version)
+        """`base_url`: below which this process serves the log; empty where it does not."""
+        self.registry = Registry.empty(log.fhir_version, base_url)
         self.tip = Tip(0, "", log.genesis)
         self.held = ""
         """Why nothing may be written, though the storage would take it; empty when it may."""

@@ -85,7 +85,7 @@ async def _running(
         members = Membership(opened, url)
         engine = Engine(opened, members, projections)
         feed = Feed(opened)
-        writer = Writer(opened, engine.project, now, feed.committed)
+        writer = Writer(opened, engine.project, now, feed.committed, url)
         try:
             await members.start(lambda: writer.tip.position)
             await engine.start(writer.reached)
@@ -113,7 +113,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
         async with (
             _running(settings, projections, settings.base_url or url) as (store, engine, members),
             _streaming(store, members, settings, settings.base_url or url) as stream,
-            Validations(store) as validations,
+            Validations(store, members) as validations,
         ):
             front = _front(store, engine, members, settings, stream, validations)
             connections = Connections(front.plain, _others(front))

@@ -17,7 +17,7 @@ from uuid_utils import uuid7
 from eventstore.body import read
 from eventstore.errors import Issue, Malformed, NotFound, QuireError, Throttled, TooLarge
 from eventstore.event import Position
-from eventstore.membership import ended
+from eventstore.membership import Membership, ended
 from eventstore.referring import informed
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.negotiation import instant
@@ -93,10 +93,11 @@ def _value(name: str, type: str, value: Any) -> dict[str, Any]:
 
 
 class Validations:
-    """The tasks of this node."""
+    """The tasks of this node. The id of each ends as the node's, so that another can tell whose it is."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, members: Membership) -> None:
         self._store = store
+        self._members = members
         self._tasks: dict[str, tuple[Found, asyncio.Task[None]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -131,7 +132,7 @@ class Validations:
         done = [id for id, (_, task) in self._tasks.items() if task.done()]
         for id in done[: len(self._tasks) - TASKS_KEPT_MAX + 1]:
             del self._tasks[id]
-        id = str(uuid7())
+        id = f"{uuid7()}-{_mark(self._members.id)}"
         self._tasks[id] = found, asyncio.create_task(_noted(self._store, found), name=f"validate {id}")
         return Answer(202, None, {"Content-Location": f"{call.base_url}/$batch-validate/{id}"})
 
@@ -139,9 +140,7 @@ class Validations:
         """`/$batch-validate/id`: how far it is, or the result; DELETE ends and forgets it."""
         call.only("GET", "HEAD", "DELETE")
         if call.route.id not in self._tasks:
-            raise NotFound(
-                f"there is no validation {call.route.id} on this node: it was ended, forgotten or begun elsewhere"
-            )
+            raise NotFound(await self._whereabouts(call))
         found, task = self._tasks[call.route.id]
         if call.request.method == "DELETE":
             del self._tasks[call.route.id]
@@ -152,6 +151,24 @@ class Validations:
         if found.error:
             raise QuireError(f"the validation ended after {found.seen} resources: {found.error}")
         return answer(found.parameters())
+
+    async def _whereabouts(self, call: Call) -> str:
+        """What there is to say of a validation that is not here: whose it is, and how it is asked for."""
+        id, nodes = call.route.id, (await self._store.log.nodes.roll()).nodes
+        node = next((one for one in nodes if _mark(one.id) == _mark(id)), None)
+        if node is None:
+            return f"there is no validation {id}: it ends with the node that began it; begin it again"
+        if node.id == self._members.id:
+            return f"there is no validation {id}: it was ended, or forgotten, as {TASKS_KEPT_MAX} are kept; begin it again"
+        whose = f"the validation {id} is of node {node.id}, which alone can tell of it"
+        if [one.url for one in nodes].count(node.url) > 1:
+            return f"{whose}: ask again, as {node.url} leads to several nodes"
+        return f"{whose}: ask {node.url.rstrip('/')}{call.route.base}/$batch-validate/{id}"
+
+
+def _mark(id: str) -> str:
+    """What the ids of a node and of its validations end with."""
+    return id.rpartition("-")[2]
 
 
 async def _asked(call: Call) -> Asked:

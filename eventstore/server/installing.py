@@ -11,7 +11,8 @@ import msgspec
 from eventstore.batch import Outdated
 from eventstore.errors import Conflict, Unavailable
 from eventstore.package import File, Left, Manifest, Package
-from eventstore.rehearsal import Rehearsed, Wanted, rehearse
+from eventstore.referring import Referred
+from eventstore.rehearsal import Rehearsal, Rehearsed, Wanted
 from eventstore.server.outcomes import expression
 from eventstore.server.routes import ID
 from eventstore.store import Store
@@ -86,7 +87,7 @@ async def install(
 async def _rehearsed(
     store: Store, chosen: Sequence[File], context: bytes, choice: Choice, progress: Progress
 ) -> Rehearsed:
-    """The transaction, decided beside the event loop against the types as they are now."""
+    """The transaction, decided beside the event loop against the types and what is stored as they are now."""
     registry, tip = store.registry, store.position
     wanted = [*_in_the_way(chosen, registry, replace_open=choice.replace_open), *map(_wanted, chosen)]
     previous = {
@@ -98,7 +99,11 @@ async def _rehearsed(
     def done(count: int) -> None:
         progress(count, len(wanted))
 
-    return await asyncio.to_thread(rehearse, wanted, registry, tip, previous, context, done)
+    rehearsal, referred = Rehearsal(wanted, registry, tip, previous, context, done), Referred()
+    await asyncio.to_thread(rehearsal.define)
+    while missing := await asyncio.to_thread(rehearsal.decide, referred.bodies, referred.limit):
+        await referred.learn(store.log, missing)
+    return rehearsal.ready()
 
 
 def _chosen(package: Package, *, examples: bool) -> tuple[list[File], list[Left]]:

@@ -13,7 +13,7 @@ from eventstore.errors import Invalid
 from eventstore.event import Position
 from eventstore.log.base import EventLog, Span
 from eventstore.package import EXAMPLES, FOLDER, File, Left, Manifest, write_package
-from eventstore.rehearsal import Wanted, rehearse
+from eventstore.rehearsal import Rehearsal, Wanted
 from eventstore.server.exporting import export, totals
 from eventstore.server.guide import guide
 from eventstore.server.installing import ordered
@@ -267,8 +267,12 @@ def _without_version(data: bytes) -> bytes:
 def _installable(files: Sequence[File], version: str) -> tuple[list[File], list[Left]]:
     """What an empty Quire takes, and what it does not. Raises Invalid when it refuses the definitions."""
     wanted = [Wanted(file.type, file.id, file.data) for file in ordered(files)]
-    rehearsed = rehearse(wanted, Registry.empty(version), 0, {}, b"{}", lambda _done: None)
-    left = [Left(one.name, str(error)) for one, error in rehearsed.left]
+    rehearsal = Rehearsal(wanted, Registry.empty(version), 0, {}, b"{}", lambda _done: None)
+    rehearsal.define()
+    nothing: dict[Key, bytes | None] = {}
+    while missing := rehearsal.decide(nothing):
+        nothing |= dict.fromkeys(missing)
+    left = [Left(one.name, str(error)) for one, error in rehearsal.ready().left]
     names = {one.name for one in left}
     return [file for file in files if file.name not in names], left
 

@@ -22,10 +22,12 @@ MAX_REFERENCES = 100
 """To stored resources, looked up for the constraints of one resource."""
 
 Key = tuple[str, str]
-"""(type, id)."""
+"""(type, id) of a resource as it is; (type, `id/_history/7`) of one version of it."""
 
 _NOTHING: dict[Key, bytes | None] = {}
 _RELATIVE = re.compile(RELATIVE_REFERENCE)
+_NAMED = re.compile(r"[^/#]+(?P<version>/_history/[1-9][0-9]{0,15})?")
+"""What of a relative reference comes after the type, where it may be of something stored here."""
 
 
 class Facts:
@@ -114,6 +116,10 @@ class Informed:
             self._environment = msgspec.structs.replace(self._types.environment, **own)
         return self._environment
 
+    @property
+    def base_url(self) -> str:
+        return self._types.base_url
+
     def served(self, name: str) -> Checked | None:
         return self._types.served(name)
 
@@ -133,14 +139,33 @@ class Informed:
         return self._types.has_code(value_set, system, code)
 
     def _resolve(self, reference: str) -> Any:
-        """The stored resource that a reference `Type/id` points to. Raises NotSupported for one of another form."""
-        type, _, id = reference.partition("/")
-        if not _RELATIVE.fullmatch(reference) or "/" in id or "#" in id:
-            raise NotSupported("looked up is what is contained, or is stored here and called `Type/id`")
-        if self.served(type) is None:
-            return None
+        """The stored resource that a reference points to: `Type/id`, or a version of it, or that below our own URL.
+
+        None where there is no such resource. Raises NotSupported for a reference of another form, and for a version
+        that is not there: it may be one of a server that the resource came from.
+        """
+        relative = self._relative(reference)
+        type, _, rest = relative.partition("/")
+        named = _NAMED.fullmatch(rest)
+        if named is None or not _RELATIVE.fullmatch(relative):
+            raise NotSupported(
+                "looked up is what is contained, or is stored here and called `Type/id` or `Type/id/_history/version`"
+            )
+        found = self._stored((type, rest)) if self.served(type) is not None else None
+        if found is None and named["version"] and (type, rest) not in self._facts.wanted:
+            raise NotSupported(f"{relative} is not stored here")
+        return found
+
+    def _relative(self, reference: str) -> str:
+        """A reference without our own URL, where it begins with that."""
+        base = f"{self.base_url}/"
+        if base == "/" or not reference.startswith(base):
+            return reference
+        return reference[len(base) :].removeprefix("fhir/")
+
+    def _stored(self, key: Key) -> Any:
         self._asked = self._asked or set()
-        self._asked.add((type, id))
+        self._asked.add(key)
         if len(self._asked) > MAX_REFERENCES:
             raise NotSupported(f"more than {MAX_REFERENCES} stored resources would have to be looked up")
-        return self._facts.resource((type, id))
+        return self._facts.resource(key)

@@ -54,9 +54,11 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     deactivated: frozenset[str] = frozenset()
     """Types whose definition is tagged so: they are read and not written."""
     terminology: Terminology = Terminology()
+    base_url: str = ""
+    """Below which this process serves resources, without a slash at its end; empty where it serves none."""
 
     @classmethod
-    def empty(cls, fhir_version: str) -> Self:
+    def empty(cls, fhir_version: str, base_url: str = "") -> Self:
         """What there is before any definition. Raises Invalid for a FHIR version that is not supported."""
         if fhir_version not in FHIR_VERSIONS:
             raise Invalid(f"FHIR {fhir_version} is not supported: use one of {', '.join(FHIR_VERSIONS)}")
@@ -66,6 +68,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
                 name: CompiledType(one, 0, fhir_version, {})
                 for name, one in builtin.compiled(fhir_version).items()
             },
+            base_url=base_url.rstrip("/"),
         )
 
     def served(self, name: str) -> CompiledType | None:

@@ -80,6 +80,10 @@ class Types(Protocol):
     def fhir_version(self) -> str: ...
 
     @property
+    def base_url(self) -> str:
+        """Below which resources are reached, without a slash at its end; empty where that is not known."""
+
+    @property
     def environment(self) -> Environment:
         """What expressions may ask of the types."""
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
+import msgspec
+import pytest
 from harness.client import Client, Reply
 
+from eventstore.server.app import serving
 from eventstore.server.batch_validating import TASKS_RUNNING_MAX
+from eventstore.server.settings import Settings
 
 ASYNC = {"Prefer": "respond-async"}
 SECONDS_MAX = 60
@@ -79,7 +84,34 @@ async def test_a_delete_ends_and_forgets_it(client: Client) -> None:
     begun = await client.post("/Pump/$batch-validate", "", **ASYNC)
     path = begun.headers["Content-Location"].removeprefix(client.url)
     assert (await client.delete(path)).status == 202
-    assert {(await client.get(path)).status, (await client.delete(path)).status} == {404}
+    for reply in (await client.get(path), await client.delete(path)):
+        assert (reply.status, "it was ended, or forgotten" in said(reply)) == (404, True)
+
+
+def said(reply: Reply) -> str:
+    """Of an OperationOutcome, the first."""
+    return str(reply.json["issue"][0]["diagnostics"])
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize("shared", ["", "http://quire.example/"])
+async def test_another_node_says_whose_it_is(settings: Settings, shared: str) -> None:
+    """And where to ask for it, unless all nodes are behind one address."""
+    settings = msgspec.structs.replace(settings, base_url=shared)
+    async with serving(settings) as other_url, aiohttp.ClientSession() as session:
+        other = Client(session, other_url)
+        async with serving(settings) as url:
+            client = Client(session, url)
+            await pumps(client)
+            begun = await client.post("/fhir/Pump/$batch-validate", "", **ASYNC)
+            path = begun.headers["Content-Location"].removeprefix(shared.rstrip("/") or url)
+            for reply in (await other.get(path), await other.delete(path)):
+                where = f"ask again, as {shared} leads to several nodes" if shared else f"ask {url}{path}"
+                assert (reply.status, said(reply).rpartition("alone can tell of it: ")[2]) == (404, where)
+            if not shared:
+                assert (await done(client, begun)).status == 200
+        gone = await other.get(path)
+        assert (gone.status, "ends with the node that began it; begin it again" in said(gone)) == (404, True)
 
 
 async def test_only_some_run_at_once(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""`quire package install` and `export`, in processes of their own, with the server up and with it down."""
+"""`quire package install` and `export`, in processes of their own, over each backend, with the server up and with it down."""
 
 from __future__ import annotations
 
@@ -8,25 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import NewPlace
 from harness.command import quire
 from harness.formats import element, schema, structure
 from harness.packages import EXAMPLE, HEAD, MANIFEST, SEAT, WARD, tgz, wards
 from harness.process import Server
 
+from eventstore.log.opening import Place
 from eventstore.package import read_package
+
+At = tuple[str | Path, ...]
+"""The options that say where a log is."""
 
 
 @pytest.fixture(params=["down", "up"])
-async def directory(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Path]:
-    """A data directory, on which no server runs, or one does."""
-    data = tmp_path / "data"
+async def at(request: pytest.FixtureRequest, place: Place) -> AsyncIterator[At]:
+    """Where a log is to be, on which no server runs, or one does."""
     if request.param == "down":
-        yield data
+        yield options(place)
         return
-    server = Server(data)
+    server = Server(place.data)
+    server.options = ("--db", place.db)
     await server.start()
-    yield data
+    yield options(place)
     await server.stop()
+
+
+@pytest.fixture
+async def empty(new_place: NewPlace) -> At:
+    """Where another log is to be, on the same backend."""
+    return options(await new_place())
+
+
+def options(place: Place) -> At:
+    return ("--data", place.data, "--db", place.db)
 
 
 def file(path: Path, packed: bytes) -> Path:
@@ -34,57 +49,57 @@ def file(path: Path, packed: bytes) -> Path:
     return path
 
 
-def bodies(data: Path) -> dict[str, Any]:
+def bodies(at: At) -> dict[str, Any]:
     """Every resource by type and id, less what the log adds."""
     found = {}
-    for line in quire("export", "--data", data).out.splitlines():
+    for line in quire("export", *at).out.splitlines():
         value = json.loads(line)
         del value["meta"]["versionId"], value["meta"]["lastUpdated"]
         found[f"{value['resourceType']}/{value['id']}"] = value
     return found
 
 
-def test_a_package_is_installed_and_twice_changes_nothing(directory: Path, tmp_path: Path) -> None:
+def test_a_package_is_installed_and_twice_changes_nothing(at: At, tmp_path: Path) -> None:
     package = file(tmp_path / "acme.tgz", wards())
-    told = quire("package", "install", package, "--examples", "--data", directory)
+    told = quire("package", "install", package, "--examples", *at)
     assert (told.code, told.text) == (
         0,
         "acme.wards@1.0.0: 5 created, 0 updated, 0 unchanged, 1 skipped, 0 marked; transaction 1\n",
     )
     assert told.error == "skipped SearchParameter/by-mode: there is no type SearchParameter\n"
-    again = quire("package", "install", package, "--examples", "--data", directory)
+    again = quire("package", "install", package, "--examples", *at)
     assert (again.code, again.text) == (
         0,
         "acme.wards@1.0.0: 0 created, 0 updated, 5 unchanged, 1 skipped, 0 marked; nothing changed\n",
     )
-    assert bodies(directory)["acme-Ward/w1"]["mode"] == EXAMPLE["mode"]
+    assert bodies(at)["acme-Ward/w1"]["mode"] == EXAMPLE["mode"]
 
 
-def test_what_is_refused_is_told_and_nothing_is_there(directory: Path, tmp_path: Path) -> None:
+def test_what_is_refused_is_told_and_nothing_is_there(at: At, tmp_path: Path) -> None:
     lost = {**WARD, "baseDefinition": "http://example.org/nobody"}
     package = file(tmp_path / "acme.tgz", tgz({"ward.json": lost, "head.json": HEAD, "seat.json": SEAT}))
-    told = quire("package", "install", package, "--data", directory)
+    told = quire("package", "install", package, *at)
     assert (told.code, told.text) == (1, "")
     assert "refused: StructureDefinition/acme-Ward: http://example.org/nobody is not known here" in told.error
-    assert bodies(directory) == {}
+    assert bodies(at) == {}
     other = file(tmp_path / "other.tgz", tgz({}, {**MANIFEST, "fhirVersions": ["5.0.0"]}))
-    told = quire("package", "install", other, "--data", directory)
+    told = quire("package", "install", other, *at)
     assert told.code == 1
     assert "of FHIR 5.0.0, and this log is of FHIR 4.0.1" in told.error
     for nonsense in (file(tmp_path / "x.tgz", b"nonsense"), tmp_path / "none.tgz"):
-        assert quire("package", "install", nonsense, "--data", directory).code in (1, 2)
+        assert quire("package", "install", nonsense, *at).code in (1, 2)
 
 
-def test_an_open_type_is_replaced_when_told(directory: Path, tmp_path: Path) -> None:
+def test_an_open_type_is_replaced_when_told(at: At, tmp_path: Path) -> None:
     ward = {"resourceType": "acme-Ward", "id": "old", "anything": 1}
-    quire("import", "--define-open", "--data", directory, "-", stdin=json.dumps(ward).encode())
+    quire("import", "--define-open", *at, "-", stdin=json.dumps(ward).encode())
     package = file(tmp_path / "acme.tgz", wards())
-    refused = quire("package", "install", package, "--data", directory)
+    refused = quire("package", "install", package, *at)
     assert refused.code == 1
     assert "--replace-open" in refused.error
-    told = quire("package", "install", package, "--replace-open", "--data", directory)
+    told = quire("package", "install", package, "--replace-open", *at)
     assert (told.code, "1 replaced" in told.text) == (0, True)
-    assert "Entity/acme-Ward" not in bodies(directory)
+    assert "Entity/acme-Ward" not in bodies(at)
 
 
 VALUE_SET = {
@@ -165,13 +180,13 @@ RESOURCES: list[dict[str, Any]] = [
 ]
 
 
-def test_what_is_exported_installs_into_an_empty_quire_unchanged(directory: Path, tmp_path: Path) -> None:
+def test_what_is_exported_installs_into_an_empty_quire_unchanged(at: At, empty: At, tmp_path: Path) -> None:
     source = "\n".join(map(json.dumps, RESOURCES)).encode().replace(b"4.5", b"4.50")
-    came = quire("import", "--data", directory, "-", stdin=source)
+    came = quire("import", *at, "-", stdin=source)
     assert (came.code, came.error) == (0, "")
     arguments = ("--prefix", "acme", "--version", "1.2.0", "--canonical", "http://example.org")
     first = tmp_path / "first" / "acme.tgz"
-    told = quire("package", "export", *arguments, "--out", first, "--data", directory)
+    told = quire("package", "export", *arguments, "--out", first, *at)
     assert (told.code, told.error) == (0, "")
     package = read_package(first.read_bytes())
     assert (package.manifest.name, package.manifest.fhir_versions) == ("acme.types", ["4.0.1"])
@@ -187,20 +202,19 @@ def test_what_is_exported_installs_into_an_empty_quire_unchanged(directory: Path
     assert "- acme-Pump: An infusion pump\n" in guide["description"]
     assert len(guide["definition"]["resource"]) == len(expected)
 
-    empty = tmp_path / "empty"
-    told = quire("package", "install", first, "--examples", "--data", empty)
+    told = quire("package", "install", first, "--examples", *empty)
     assert told.code == 0
     assert told.error == "skipped ImplementationGuide/acme.types: there is no type ImplementationGuide\n"
-    before, after = bodies(directory), bodies(empty)
+    before, after = bodies(at), bodies(empty)
     assert after == {name: before[name] for name in expected}
-    assert b"4.50" in quire("export", "--data", empty).out
-    again = quire("package", "install", first, "--examples", "--data", empty)
+    assert b"4.50" in quire("export", *empty).out
+    again = quire("package", "install", first, "--examples", *empty)
     assert "nothing changed" in again.text
-    back = quire("package", "install", first, "--examples", "--data", directory)
+    back = quire("package", "install", first, "--examples", *at)
     assert "nothing changed" in back.text
 
     second = tmp_path / "second.tgz"
-    assert quire("package", "export", *arguments, "--out", second, "--data", empty).code == 0
+    assert quire("package", "export", *arguments, "--out", second, *empty).code == 0
     assert second.read_bytes() == first.read_bytes()
 
 

@@ -118,16 +118,61 @@ async def test_too_many_are_not_looked_up(client: Client) -> None:
     assert "X-Quire-Warnings" not in (await client.put("/Ward/b", {"head": many["head"][1:]})).headers
 
 
+async def unchecked(client: Client, reference: str) -> str:
+    """Why the constraint is not checked with this reference; empty where it is."""
+    outcome = (await client.post("/Ward/$validate", {"resourceType": "Ward", **head(reference)})).json
+    told = [one["diagnostics"].partition(": ") for one in outcome["issue"]]
+    return next((why for what, _, why in told if what == "w-1 is not checked"), "")
+
+
 async def test_other_references_are_told_of(wards: Client) -> None:
-    why = "w-1 is not checked: looked up is what is contained, or is stored here and called `Type/id`"
+    why = (
+        "looked up is what is contained, or is stored here and called `Type/id` or `Type/id/_history/version`"
+    )
     for reference in (
         "http://example.org/Nurse/n",
-        "Nurse/n/_history/3",
+        "http://example.org/fhir/Nurse/n/_history/1",
+        f"{wards.url}1/Nurse/n",
+        f"{wards.url}/a/Nurse/n",
+        f"{wards.url}/fhir/fhir/Nurse/n",
+        f"{wards.url}/Nurse/n#a",
+        "Nurse/n/_history/a",
+        "Nurse/n/_history/03",
+        f"Nurse/n/_history/{'9' * 40}",
         f"urn:uuid:{'0' * 8}-0000-0000-0000-{'0' * 12}",
     ):
-        outcome = (await wards.post("/Ward/$validate", {"resourceType": "Ward", **head(reference)})).json
-        assert why in [one["diagnostics"] for one in outcome["issue"]], reference
+        assert await unchecked(wards, reference) == why, reference
     assert refused(await wards.put("/Ward/a", head("Nobody/n"))), "there is no such type: nothing is there"
+
+
+@pytest.mark.parametrize("base", ["/", "/fhir/"])
+async def test_a_url_of_our_own_is_what_it_points_to(wards: Client, base: str) -> None:
+    own = wards.url + base
+    assert not refused(await wards.put("/Ward/a", head(f"{own}Nurse/n")))
+    assert refused(await wards.put("/Ward/b", head(f"{own}Nurse/d")))
+    assert refused(await wards.put("/Ward/b", head(f"{own}Nurse/x")))
+    assert (await wards.get("/Ward/a")).json["head"] == [{"reference": f"{own}Nurse/n"}], "it stays as it is"
+
+
+async def test_a_version_is_as_it_was(wards: Client) -> None:
+    by_night = (await wards.get("/Nurse/n")).version
+    by_day = (await wards.put("/Nurse/n", {"mode": "day"})).version
+    gone = (await wards.put("/Nurse/g", {"mode": "night"})).version
+    await wards.delete("/Nurse/g")
+    for base in ("", f"{wards.url}/", f"{wards.url}/fhir/"):
+        then, now = f"{base}Nurse/n/_history/{by_night}", f"{base}Nurse/n/_history/{by_day}"
+        assert not refused(await wards.put("/Ward/a", head(then)))
+        assert refused(await wards.put("/Ward/b", head(now)))
+        assert refused(await wards.put("/Ward/b", {"head": [*head(then)["head"], *head(now)["head"]]}))
+        assert not refused(await wards.put("/Ward/a", head(f"{base}Nurse/g/_history/{gone}")))
+        assert await unchecked(wards, then) == ""
+    for name in (
+        f"Nurse/n/_history/{gone}",
+        f"Nurse/g/_history/{gone + 1}",
+        "Nurse/n/_history/9999999999999999",
+        f"Nobody/n/_history/{by_night}",
+    ):
+        assert await unchecked(wards, name) == f"{name} is not stored here"
 
 
 async def test_validate_knows_what_is_stored(wards: Client) -> None:

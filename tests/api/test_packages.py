@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from harness.client import Client, Reply
+from harness.formats import element, structure
 from harness.packages import EXAMPLE, HEAD, MANIFEST, SEAT, WARD, tgz, wards
 
 from eventstore.server.app import serving
@@ -176,6 +177,67 @@ async def test_a_value_set_that_is_not_valid_is_left_out(client: Client) -> None
     )
     assert [name for name, _ in found["skipped"]] == ["ValueSet/wrong"]
     assert found["created"] == 3
+
+
+STAFFED = {
+    "key": "w-1",
+    "severity": "error",
+    "human": "Its head works at night",
+    "expression": "head.exists() implies head.resolve().mode = 'night'",
+}
+CLINIC_ELEMENTS = [
+    element("Clinic", 0, "*", constraint=[STAFFED]),
+    element("Clinic.mode", 0, "1", "code"),
+    element("Clinic.head", 0, "1", "Reference"),
+]
+CLINIC = {
+    "resourceType": "StructureDefinition",
+    "id": "Clinic",
+    **structure("Clinic", differential={"element": CLINIC_ELEMENTS}),
+}
+
+
+def clinics(heads: dict[str, str], **more: dict[str, Any]) -> bytes:
+    """A package of a type whose head has to work at night, with the heads of some by their ids."""
+    examples = {
+        f"example/{id}.json": {"resourceType": "Clinic", "id": id, "head": {"reference": head}}
+        for id, head in heads.items()
+    }
+    return tgz({"clinic.json": CLINIC, **examples, **more})
+
+
+async def test_its_resources_see_one_another_and_what_is_stored(client: Client) -> None:
+    await client.define("Nurse")
+    first = await client.put("/Nurse/n", {"mode": "night"})
+    await client.put("/Nurse/n", {"mode": "day"})
+    await client.put("/Nurse/m", {"mode": "night"})
+    heads = {
+        "a": "Nurse/m",
+        "b": f"{client.url}/fhir/Nurse/m",
+        "c": f"Nurse/n/_history/{first.version}",
+        "d": "Clinic/own",
+        "e": "http://elsewhere.example/Nurse/n",
+        "v": "Nurse/n",
+        "w": "Nurse/nobody",
+        "x": "Clinic/v",
+    }
+    own = {"resourceType": "Clinic", "id": "own", "mode": "night"}
+    found = told(await install(client, clinics(heads, **{"example/own.json": own}), "?examples=true"))
+    assert found["skipped"] == [(f"Clinic/{id}", "Its head works at night (w-1)") for id in ("v", "w", "x")]
+    assert found["created"] == 7
+    assert [(await client.get(f"/Clinic/{id}")).status for id in "abcdevwx"] == [200] * 5 + [404] * 3
+
+
+async def test_many_that_it_refers_to_are_looked_up(client: Client) -> None:
+    await client.define("Nurse")
+    nurses = [
+        {"resourceType": "Nurse", "id": f"n{n}", "mode": "night" if n % 2 else "day"} for n in range(400)
+    ]
+    lines = b"\n".join(map(msgspec.json.encode, nurses))
+    await client.post("/$import", lines, Content_Type="application/x-ndjson")
+    heads = {f"c{n}": f"Nurse/n{n}" for n in range(400)}
+    found = told(await install(client, clinics(heads), "?examples=true"))
+    assert (found["created"], len(found["skipped"])) == (201, 200)
 
 
 async def test_a_form_and_parameters_carry_one_too(client: Client) -> None:

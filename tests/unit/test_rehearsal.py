@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from harness.formats import element, structure
 from harness.packages import EXAMPLE, HEAD, NIGHT, SEAT, WARD
 
 from eventstore.batch import Batch, Outdated
@@ -18,7 +19,7 @@ from eventstore.errors import Conflict, Invalid
 from eventstore.event import Tip
 from eventstore.log.base import Snapshot
 from eventstore.referring import Referred
-from eventstore.rehearsal import Rehearsed, Wanted, rehearse
+from eventstore.rehearsal import Rehearsal, Rehearsed, Wanted
 from eventstore.types.registry import Registry
 
 NOW = "2026-11-20T17:42:13.123Z"
@@ -30,9 +31,19 @@ def wanted(*values: dict[str, Any]) -> list[Wanted]:
 
 
 def rehearsed(
-    registry: Registry, tip: int, *values: dict[str, Any], previous: dict[Key, Previous] | None = None
+    registry: Registry,
+    tip: int,
+    *values: dict[str, Any],
+    previous: dict[Key, Previous] | None = None,
+    stored: dict[Key, bytes | None] | None = None,
 ) -> Rehearsed:
-    return rehearse(wanted(*values), registry, tip, previous or {}, b"{}", lambda _done: None)
+    """Decided; what is not among the stored is nowhere."""
+    rehearsal = Rehearsal(wanted(*values), registry, tip, previous or {}, b"{}", lambda _done: None)
+    rehearsal.define()
+    known = dict(stored or {})
+    while missing := rehearsal.decide(known):
+        known |= dict.fromkeys(missing)
+    return rehearsal.ready()
 
 
 def batch(registry: Registry, tip: int, previous: dict[Key, Previous] | None = None) -> Batch:
@@ -139,3 +150,65 @@ def test_what_is_not_valid_is_left_out() -> None:
         ("acme-Ward/w2", "expected type of string")
     ]
     assert len(ready.prepared.commands) == 5
+
+
+def shift(id: str, mode: str = "day", *heads: str) -> dict[str, Any]:
+    """A resource whose heads, if it has some, have to be there and work at night."""
+    own = [{"reference": head if "/" in head else f"Shift/{head}"} for head in heads]
+    return {"resourceType": "Shift", "id": id, "mode": mode, **({"head": own} if own else {})}
+
+
+RULE = {
+    "key": "s-1",
+    "severity": "error",
+    "human": "Its heads work at night",
+    "expression": "head.exists() implies head.all(resolve().mode = 'night')",
+}
+SHIFT_ELEMENTS = [
+    element("Shift", 0, "*", constraint=[RULE]),
+    element("Shift.mode", 0, "1", "code"),
+    element("Shift.head", 0, "*", "Reference"),
+]
+SHIFT = {
+    "resourceType": "StructureDefinition",
+    "id": "Shift",
+    **structure("Shift", differential={"element": SHIFT_ELEMENTS}),
+}
+
+
+def ids(ready: Rehearsed) -> tuple[list[str], list[str]]:
+    """Of the resources that are written, in order, and of those that are left out."""
+    commands = [one.id for one in ready.prepared.commands if one.type == "Shift"]
+    return commands, [one.id for one, _ in ready.left]
+
+
+EMPTY = Registry.empty("4.0.1")
+STORED: dict[Key, bytes | None] = {("Shift", "s"): json.dumps(shift("s", "night")).encode()}
+
+
+def test_they_see_one_another_in_any_order_and_what_is_stored() -> None:
+    own = [shift("a", "day", "z"), shift("b", "day", "x"), shift("c", "day", "s"), shift("z", "night")]
+    assert ids(rehearsed(EMPTY, 0, SHIFT, *own, stored=STORED)) == (["a", "c", "z"], ["b"])
+    later = [shift("a", "day", "s"), shift("s", "day")]
+    assert ids(rehearsed(EMPTY, 0, SHIFT, *later, stored=STORED)) == (["s"], ["a"])
+    itself = [shift("s", "day", "s"), shift("n", "night", "n")]
+    assert ids(rehearsed(EMPTY, 0, SHIFT, *itself, stored=STORED)) == (["s"], ["n"])
+
+
+def test_who_refers_to_what_is_left_out_is_decided_again() -> None:
+    bad = {**shift("z", "night"), "more": 1}
+    own = [shift("a", "night", "z"), shift("b", "day", "a"), shift("c", "night"), shift("d", "day", "c"), bad]
+    assert ids(rehearsed(EMPTY, 0, SHIFT, *own)) == (["c", "d"], ["a", "b", "z"])
+    stored: dict[Key, bytes | None] = {("Shift", "z"): json.dumps(shift("z", "night")).encode()}
+    assert ids(rehearsed(EMPTY, 0, SHIFT, *own, stored=stored)) == (["a", "b", "c", "d"], ["z"])
+
+
+def test_beyond_a_limit_it_is_not_checked() -> None:
+    own = [shift("a", "day", "x"), shift("b", "day", "https://quire.example/Shift/x")]
+    rehearsal = Rehearsal(wanted(SHIFT, *own), EMPTY, 0, {}, b"{}", lambda _done: None)
+    rehearsal.define()
+    assert rehearsal.decide({}) == {("Shift", "x")}
+    assert rehearsal.decide({}, "no more is read") == set()
+    told = [one.warnings[0].message for one in rehearsal.ready().prepared.commands[1:]]
+    assert told[0] == "s-1 is not checked: no more is read"
+    assert told[1].startswith("s-1 is not checked: looked up is what")

@@ -72,12 +72,15 @@ FROM quire_event WHERE {where} ORDER BY {order} LIMIT {limit}
 SELECT count(*) FROM quire_event WHERE {where}
 
 -- name: bodies
--- $1 types, $2 ids; each with its last body, which is null where there is none
-SELECT wanted.type, wanted.id, (
-    SELECT e.data FROM quire_event AS e WHERE e.type = wanted.type AND e.id = wanted.id
+-- $1 types, $2 names, $3 ids, $4 and $5 positions; each with the last body of its resource between these, which is null where
+-- there is none
+SELECT wanted.type, wanted.name, (
+    SELECT e.data FROM quire_event AS e
+    WHERE e.type = wanted.type AND e.id = wanted.id AND e.position BETWEEN wanted.first AND wanted.last
     ORDER BY e.position DESC LIMIT 1
 )
-FROM unnest($1::text[], $2::text[]) AS wanted (type, id)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+AS wanted (type, name, id, first, last)
 
 -- name: before
 -- $1 types, $2 ids, $3 positions, $4 whether the bodies are needed

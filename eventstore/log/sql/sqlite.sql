@@ -29,9 +29,12 @@ WHERE e.position = (
 )
 
 -- name: bodies
--- ?1 a JSON array of [type, id]; each with its last body, which is null where there is none
+-- ?1 a JSON array of [type, name, id, first, last]; each with the last body of its resource between these positions, which
+-- is null where there is none
 SELECT wanted.value ->> 0, wanted.value ->> 1, (
-    SELECT e.data FROM quire_event AS e WHERE e.type = wanted.value ->> 0 AND e.id = wanted.value ->> 1
+    SELECT e.data FROM quire_event AS e
+    WHERE e.type = wanted.value ->> 0 AND e.id = wanted.value ->> 2
+    AND e.position BETWEEN wanted.value ->> 3 AND wanted.value ->> 4
     ORDER BY e.position DESC LIMIT 1
 )
 FROM json_each(?1) AS wanted
