@@ -124,6 +124,11 @@ class Batch:
     def events(self) -> list[Event]:
         return [change.event for change in self.changes]
 
+    @property
+    def lacks(self) -> bool:
+        """Whether something was needed that is not known: what was decided without it is worth nothing."""
+        return bool(self.claims.unknown or self.claims.unknown_ids or self.facts.wanted)
+
     def transact(self, commands: Sequence[Command], prepared: Prepared | None = None) -> list[Accepted]:
         """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was.
 

@@ -14,10 +14,11 @@ from eventstore.errors import Gone, Invalid, NotFound, NotYet
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
+from eventstore.stats import Stats
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.registry import Registry
-from eventstore.writer import Stats, Writer
+from eventstore.writer import Writer
 
 WAIT_SECONDS_MAX = 3.0
 
