@@ -18,6 +18,7 @@ from eventstore.projection import Change
 from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
+from eventstore.types.proving import check_expressions, prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -228,9 +229,9 @@ class Batch:
         if retired is not None:
             self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
-        warnings = registry.prove(command.type, command.id, value)
-        registry.check_expressions(command.type, command.id)
-        told = registry.welcome(self.registry)
+        warnings = prove(registry, command.type, command.id, value)
+        check_expressions(registry, command.type, command.id)
+        told = welcome(registry, self.registry)
         self._begin_unique(registry)
         self.registry = registry
         return [*warnings, *told]

@@ -18,6 +18,7 @@ from eventstore.command import Command, Key
 from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid, Issue, QuireError
 from eventstore.event import Position
+from eventstore.types.proving import prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -99,10 +100,10 @@ class _Line:
             raise _all(wrong)
         for one, value in self._proofs:
             with _told(wrong, one):
-                self.registry.prove(one.type, one.id, value)
+                prove(self.registry, one.type, one.id, value)
         if wrong:
             raise _all(wrong)
-        self.registry.welcome(before)
+        welcome(self.registry, before)
 
     def _apply(self, one: Wanted) -> None:
         before = self._previous.get(one.key)
@@ -122,7 +123,7 @@ class _Line:
     def _change(self, one: Wanted, value: dict[str, Any] | None) -> None:
         registry = self.registry.apply(self._tip + 1, one.type, one.id, value)
         if one.type in TERMS:
-            registry.prove(one.type, one.id, value)
+            prove(registry, one.type, one.id, value)
         elif value is not None:
             self._proofs.append((one, value))
         self.registry, self._tip = registry, self._tip + 1
