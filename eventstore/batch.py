@@ -86,7 +86,7 @@ def may_retire(command: Command) -> bool:
 
     A write of an Entity, when it says another `type`; of other definitions, always.
     """
-    if command.type in ("Attribute", *TERMS) or command.type not in DEFINITION_TYPES:
+    if command.type not in DEFINITION_TYPES or command.type in ("Attribute", *TERMS):
         return False
     if command.type != "Entity":
         return True
@@ -176,7 +176,8 @@ class Batch:
             )
         if command.given and kind.definition.sequence is not None:
             command = self._numbered(command, kind, kind.definition.sequence)
-        previous = self._last.get(command.key)
+        key = command.key
+        previous = self._last.get(key)
         decision = decide(command, previous)
         if decision == "unchanged":
             return Accepted("unchanged", None, self._at, None)
@@ -190,7 +191,7 @@ class Batch:
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
         if kind.unique:
-            self._claim(command.key, kind, document)
+            self._claim(key, kind, document)
         if command.type in DEFINITION_TYPES and not defined:
             warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -81,7 +82,7 @@ class Decider:
         referred = await referred_by(self._log, commands)
         do = _beside if any(one.prepared is not None for one in transactions) else _here
         while True:
-            batch = Batch(snapshot, registry, now, _salt, known, referred)
+            batch = Batch(snapshot, registry, now, _salts(len(commands)), known, referred)
             answers = await do(_answers, batch, transactions)
             if not batch.lacks:
                 break
@@ -115,7 +116,8 @@ def keys_of(commands: Sequence[Command]) -> dict[Key, bool]:
     """The resources whose last events are needed, and whether with their bytes."""
     keys: dict[Key, bool] = {}
     for command in commands:
-        keys[command.key] = command.needs_body or keys.get(command.key, False)
+        key = command.key
+        keys[key] = command.needs_body or keys.get(key, False)
     return keys
 
 
@@ -165,5 +167,7 @@ def _answer(batch: Batch, transaction: Transaction) -> Answer:
         return refusal
 
 
-def _salt() -> bytes:
-    return os.urandom(SALT_BYTES)
+def _salts(count: int) -> Callable[[], bytes]:
+    """One for each event, drawn at once: to ask the system takes as long as to hash an event."""
+    drawn = os.urandom(count * SALT_BYTES)
+    return partial(next, (drawn[at : at + SALT_BYTES] for at in range(0, len(drawn), SALT_BYTES)))

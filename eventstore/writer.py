@@ -176,7 +176,9 @@ class Writer:
             if waiting.done.cancelled():
                 continue
             batch.append(waiting)
-            size += sum(len(command.document.data) for command in waiting.commands if command.document)
+            for command in waiting.commands:
+                if command.document is not None:
+                    size += len(command.document.data)
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
