@@ -18,6 +18,7 @@ from eventstore.projection import Change
 from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
+from eventstore.types.proving import check_expressions, prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -85,7 +86,7 @@ def may_retire(command: Command) -> bool:
 
     A write of an Entity, when it says another `type`; of other definitions, always.
     """
-    if command.type in ("Attribute", *TERMS) or command.type not in DEFINITION_TYPES:
+    if command.type not in DEFINITION_TYPES or command.type in ("Attribute", *TERMS):
         return False
     if command.type != "Entity":
         return True
@@ -123,6 +124,11 @@ class Batch:
     @property
     def events(self) -> list[Event]:
         return [change.event for change in self.changes]
+
+    @property
+    def lacks(self) -> bool:
+        """Whether something was needed that is not known: what was decided without it is worth nothing."""
+        return bool(self.claims.unknown or self.claims.unknown_ids or self.facts.wanted)
 
     def transact(self, commands: Sequence[Command], prepared: Prepared | None = None) -> list[Accepted]:
         """All of the commands, in order, or none: what the first refusal raises leaves the batch as it was.
@@ -170,7 +176,8 @@ class Batch:
             )
         if command.given and kind.definition.sequence is not None:
             command = self._numbered(command, kind, kind.definition.sequence)
-        previous = self._last.get(command.key)
+        key = command.key
+        previous = self._last.get(key)
         decision = decide(command, previous)
         if decision == "unchanged":
             return Accepted("unchanged", None, self._at, None)
@@ -184,7 +191,7 @@ class Batch:
         if body is not None and previous is not None and _unchanged(command, body, previous):
             return Accepted("unchanged", previous.position, previous.at, previous.data)
         if kind.unique:
-            self._claim(command.key, kind, document)
+            self._claim(key, kind, document)
         if command.type in DEFINITION_TYPES and not defined:
             warnings = (*warnings, *self._define(command, document))
         return self._event(command, decision, kind, body, previous, transaction, warnings)
@@ -223,9 +230,9 @@ class Batch:
         if retired is not None:
             self._check_empty(retired)
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
-        warnings = registry.prove(command.type, command.id, value)
-        registry.check_expressions(command.type, command.id)
-        told = registry.welcome(self.registry)
+        warnings = prove(registry, command.type, command.id, value)
+        check_expressions(registry, command.type, command.id)
+        told = welcome(registry, self.registry)
         self._begin_unique(registry)
         self.registry = registry
         return [*warnings, *told]

@@ -356,10 +356,11 @@ def splice(document: Document, type: str, id: str) -> Body:
     It also brings `document.value` to what will be stored, less versionId and lastUpdated. A `meta` that is not
     an object stays there as it is, to be refused by validation; the Body is then of no use.
     """
-    members, value = _decode_members(document.data), document.value
+    value: dict[str, Any] = document.value
+    members: dict[str, Any] = _decode_members(document.data)
     order = _order(members)
     for key, given in (("resourceType", type), ("id", id)):
-        value[key], members[key] = given, msgspec.Raw(_encode(given))
+        value[key] = members[key] = given
     at = order.index("meta")
     before = _encode({key: members[key] for key in order[:at]})[1:-1]
     after = _encode({key: members[key] for key in order[at + 1 :]})[1:-1]
@@ -367,7 +368,7 @@ def splice(document: Document, type: str, id: str) -> Body:
     return Body(head, _splice_meta(value, members) + b"}" + (b"," + after if after else b"") + b"}")
 
 
-def _order(members: dict[str, msgspec.Raw]) -> list[str]:
+def _order(members: dict[str, Any]) -> list[str]:
     """The client's order of keys, with what is missing where it belongs."""
     order = list(members)
     if "resourceType" not in members:
@@ -379,7 +380,7 @@ def _order(members: dict[str, msgspec.Raw]) -> list[str]:
     return order
 
 
-def _splice_meta(value: dict[str, Any], members: dict[str, msgspec.Raw]) -> bytes:
+def _splice_meta(value: dict[str, Any], members: dict[str, Any]) -> bytes:
     """What a client's meta keeps, `,"tag":[...]`, or nothing; the rest is dropped from `value`."""
     meta = value.get("meta")
     if not isinstance(meta, dict):

@@ -100,7 +100,7 @@ class Known:
         """Who has what was asked for, but for who wants it."""
         self.ids: dict[tuple[str, str], bool] = {}
         """Of a type and an id that its sequence would give: whether there was such a resource."""
-        self.scans: dict[str, Scan] = {}
+        self.scans: Mapping[str, Scan] = {}
         """By type; those of types with places that become unique."""
 
 

@@ -80,7 +80,8 @@ class Rows:
 
     def upsert(self, table: str, key: RowKey, values: RowKey) -> None:
         """The row of `key` is `values`, in the order of the table's columns."""
-        self.deletes.get(table, set()).discard(key)
+        if table in self.deletes:
+            self.deletes[table].discard(key)
         self.upserts.setdefault(table, {})[key] = values
 
     def delete(self, table: str, key: RowKey) -> None:

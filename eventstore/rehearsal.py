@@ -20,6 +20,7 @@ from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid, Issue, QuireError
 from eventstore.event import Position
 from eventstore.types.facts import Facts
+from eventstore.types.proving import prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -97,10 +98,10 @@ class Rehearsal:
             raise _all(wrong)
         for one, value in self._proofs:
             with _told(wrong, one):
-                self.registry.prove(one.type, one.id, value)
+                prove(self.registry, one.type, one.id, value)
         if wrong:
             raise _all(wrong)
-        self.registry.welcome(self._before)
+        welcome(self.registry, self._before)
         for one, _ in self._left:
             del self._own[one.key]
 
@@ -122,7 +123,7 @@ class Rehearsal:
     def _change(self, one: Wanted, value: dict[str, Any] | None) -> None:
         registry = self.registry.apply(self._tip + 1, one.type, one.id, value)
         if one.type in TERMS:
-            registry.prove(one.type, one.id, value)
+            prove(registry, one.type, one.id, value)
         elif value is not None:
             self._proofs.append((one, value))
         self.registry, self._tip = registry, self._tip + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 
@@ -14,10 +13,11 @@ from eventstore.errors import Gone, Invalid, NotFound, NotYet
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
+from eventstore.stats import Stats
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.registry import Registry
-from eventstore.writer import Stats, Writer
+from eventstore.writer import Writer
 
 WAIT_SECONDS_MAX = 3.0
 
@@ -68,7 +68,8 @@ class Store:
 
         Raises every refusal there is; what was answered is on the disk.
         """
-        await self.kind(command.type)
+        if self.registry.served(command.type) is None:
+            await self.catch_up()
         try:
             queued = self.queue(command)
         except Invalid:
@@ -86,9 +87,10 @@ class Store:
 
     def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
         """As `submit`, for a type that is known: check now, answer when it is written."""
-        kind = served(self.registry, command.type)
-        is_looked_at = command.document is not None and command.type not in self.registry.deactivated
-        return self._writer.submit(_checked(command, kind, self.registry) if is_looked_at else command)
+        registry = self.registry
+        kind = served(registry, command.type)
+        is_looked_at = command.document is not None and command.type not in registry.deactivated
+        return self._writer.submit(_checked(command, kind, registry) if is_looked_at else command)
 
     async def transact(self, prepared: Prepared) -> list[Accepted]:
         """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""
@@ -141,7 +143,6 @@ def _checked(command: Command, kind: CompiledType, registry: Registry) -> Comman
         return msgspec.structs.replace(command, document=given, refers=frozenset(facts.wanted))
     if refusal is not None:
         raise refusal
-    changed: dict[str, Any] = {
-        "document": document, "body": body, "checked": registry.position, "warnings": tuple(warnings),
-    }  # fmt: skip
-    return msgspec.structs.replace(command, **changed)
+    return msgspec.structs.replace(
+        command, document=document, body=body, checked=registry.position, warnings=tuple(warnings)
+    )

@@ -4,43 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from time import monotonic, perf_counter
-from typing import ParamSpec, TypeVar
+from time import perf_counter
 
-import msgspec
-
-from eventstore.batch import Batch, Prepared, may_retire
-from eventstore.claiming import complete, known_of, learn, scan_ahead, scan_page
+from eventstore.batch import Prepared
+from eventstore.claiming import complete, scan_ahead
 from eventstore.claims import Scan, Unscanned
-from eventstore.command import Accepted, Command, Key
-from eventstore.errors import QuireError, Throttled, TooLarge, Unavailable
-from eventstore.event import SALT_BYTES, Event, Position, Tip
+from eventstore.command import Accepted, Command
+from eventstore.deciding import (
+    CATCH_UP_EVENTS,
+    Decided,
+    Decider,
+    Project,
+    Transaction,
+    commands_of,
+    counts_of,
+    keys_of,
+)
+from eventstore.deciding import registry_at as registry_at  # noqa: PLC0414 - the shell asks for it here
+from eventstore.errors import QuireError, Throttled, Unavailable
+from eventstore.event import Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
-from eventstore.measure import EVENTS, SECONDS, Histogram
-from eventstore.projection import Change, Rows
-from eventstore.referring import referred_by
-from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.stats import Stats, Trouble
+from eventstore.types.registry import Registry
 
 BATCH_TRANSACTIONS_MAX = 256
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
-CATCH_UP_EVENTS = 1000
-TROUBLE_SECONDS = 10.0
 LOOK_SECONDS = 0.25
 """How often to look for what other processes appended to the log."""
 
 _log = logging.getLogger("quire.writer")
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-Project = Callable[[Sequence[Change]], Rows]
-"""The inline projections, as one pure function."""
-
 
 Committed = Callable[[Sequence[Event]], None]
 """Who is told of each batch's events, after its commit, in order."""
@@ -50,33 +46,10 @@ def _nobody(events: Sequence[Event]) -> None:
     return
 
 
-async def registry_at(log: EventLog, registry: Registry, until: Position) -> Registry:
-    """The registry with the definition events after it and up to a position that the log has reached, in order.
-
-    Each type of them is read by itself: without the end, one that is appended between two reads would be missed.
-    """
-    for event in await _definitions(log, registry.position, until):
-        value = msgspec.json.decode(event.data) if event.data is not None else None
-        registry = registry.apply(event.position, event.type, event.id, value)
-    return registry
-
-
-async def _definitions(log: EventLog, after: Position, until: Position) -> list[Event]:
-    found: list[Event] = []
-    for type in DEFINITION_TYPES:
-        at = after
-        while events := await log.events(Span(at, until, type, limit=CATCH_UP_EVENTS)):
-            found.extend(events)
-            at = events[-1].position
-    return sorted(found, key=lambda event: event.position)
-
-
-class _Waiting(msgspec.Struct, frozen=True, eq=False):
+class _Waiting(Transaction, frozen=True, eq=False):
     """One transaction in the queue, and who waits for it."""
 
-    commands: tuple[Command, ...]
     done: asyncio.Future[list[Accepted]]
-    prepared: Prepared | None = None
 
     def accept(self, accepted: list[Accepted]) -> None:
         if not self.done.done():
@@ -85,42 +58,6 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     def refuse(self, error: Exception) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-
-
-class Stats:
-    """What the writer counts."""
-
-    def __init__(self, queue: Sized) -> None:
-        self.events = Histogram(*EVENTS)
-        self.seconds = Histogram(*SECONDS)
-        self.failed = 0
-        self._queue = queue
-
-    def queued(self) -> int:
-        """Transactions that wait."""
-        return len(self._queue)
-
-
-class Trouble:
-    """What last kept the storage from being written; told once when it begins and when it ends."""
-
-    def __init__(self) -> None:
-        self._why = ""
-        self._since = 0.0
-
-    def begins(self, why: str) -> None:
-        if not self.now():
-            _log.error("the storage cannot be written", extra={"why": why})
-        self._why, self._since = why, monotonic()
-
-    def ends(self) -> None:
-        if self._why:
-            _log.warning("the storage can be written again")
-            self._why = ""
-
-    def now(self) -> str:
-        """Why writes fail; empty when they do not, or when none was tried for TROUBLE_SECONDS."""
-        return self._why if monotonic() - self._since < TROUBLE_SECONDS else ""
 
 
 class Writer:
@@ -140,8 +77,7 @@ class Writer:
         self.held = ""
         """Why nothing may be written, though the storage would take it; empty when it may."""
         self._log = log
-        self._project = project
-        self._clock = clock
+        self._decider = Decider(log, project, clock)
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
         self.stats = Stats(self._queue)
@@ -150,7 +86,6 @@ class Writer:
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
-        self._scans: dict[str, Scan] = {}
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -185,7 +120,7 @@ class Writer:
             raise Unavailable(self.held)
         if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
             raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
-        waiting = _Waiting(commands, asyncio.get_running_loop().create_future(), prepared)
+        waiting = _Waiting(commands, prepared, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return waiting.done
@@ -247,7 +182,9 @@ class Writer:
             if waiting.done.cancelled():
                 continue
             batch.append(waiting)
-            size += sum(len(command.document.data) for command in waiting.commands if command.document)
+            for command in waiting.commands:
+                if command.document is not None:
+                    size += len(command.document.data)
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
@@ -269,56 +206,33 @@ class Writer:
 
     async def _scanned_and_committed(self, batch: list[_Waiting]) -> None:
         """Commit; where a place becomes unique, read what there is while the log is free for others, and once more."""
-        try:
-            while True:
-                try:
-                    return await self._commit(batch)
-                except Unscanned as needed:
-                    self._scans[needed.kind.name] = scan = Scan(needed.kind)
-                    await scan_ahead(self._log, scan)
-        finally:
-            self._scans.clear()
+        scans: dict[str, Scan] = {}
+        while True:
+            try:
+                return await self._commit(batch, scans)
+            except Unscanned as needed:
+                scans[needed.kind.name] = scan = Scan(needed.kind)
+                await scan_ahead(self._log, scan)
 
-    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+    async def _commit(self, waiting: Sequence[_Waiting], scans: Mapping[str, Scan]) -> None:
         started = perf_counter()
-        commands = [command for one in waiting for command in one.commands]
-        snapshot = await self._log.take(_keys(commands), _counts(commands))
+        commands = commands_of(waiting)
+        snapshot = await self._log.take(keys_of(commands), counts_of(commands))
         try:
             self._not_behind(snapshot.tip)
-            registry = self.registry
-            if snapshot.definition > registry.position:
-                registry = await registry_at(self._log, registry, snapshot.tip.position)
-            now, scanned = snapshot.at or self._clock(), Rows()
-            known = await known_of(self._log, commands, registry, snapshot.tip.position)
-            for scan in self._scans.values():
-                while scan.position < snapshot.tip.position:
-                    await scan_page(self._log, scan, snapshot.tip.position, scanned)
-            known.scans = self._scans
-            referred = await referred_by(self._log, commands)
-            while True:
-                batch = Batch(snapshot, registry, now, _salt, known, referred)
-                answers = await _done(waiting, _transacted, batch, waiting)
-                if not (batch.claims.unknown or batch.claims.unknown_ids or batch.facts.wanted):
-                    break
-                await learn(self._log, known, batch.claims.unknown, batch.claims.unknown_ids)
-                await referred.learn(self._log, batch.facts.wanted)
-            if batch.facts.is_limited and len(waiting) > 1:
-                raise TooLarge(f"{referred.limit}, for the batch: each of its transactions is decided alone")
-            rows = await _done(waiting, self._project, batch.changes)
-            rows.overlay(scanned)
-            batch.claims.write(rows)
+            decided = await self._decider.decide(waiting, snapshot, self.registry, scans)
         except BaseException:
             await self._log.release()
             raise
-        if batch.changes:
-            await self._append(batch, rows)
+        if decided.events:
+            await self._append(decided)
             self.trouble.ends()
-            self.stats.events.observe(len(batch.changes))
+            self.stats.events.observe(len(decided.events))
             self.stats.seconds.observe(perf_counter() - started)
-            self._install(batch.registry, batch.tip, batch.events)
+            self._install(decided.registry, decided.tip, decided.events)
         else:
             await self._log.release()
-        for one, answer in zip(waiting, answers, strict=True):
+        for one, answer in zip(waiting, decided.answers, strict=True):
             if isinstance(answer, list):
                 one.accept(answer)
             else:
@@ -333,15 +247,14 @@ class Writer:
                 "its place; stop everything that serves it, run `quire epoch`, and start again"
             )
 
-    async def _append(self, batch: Batch, rows: Rows) -> None:
+    async def _append(self, decided: Decided) -> None:
         """Append; when the outcome is unknown, look whether our own last event stands in the log."""
-        events = batch.events
         try:
-            await self._log.append(events, rows)
+            await self._log.append(decided.events, decided.rows)
         except AppendFailed:
             raise
         except Unavailable:
-            if not await self._log.landed(events[-1]):
+            if not await self._log.landed(decided.events[-1]):
                 raise
 
     def _install(self, registry: Registry, tip: Tip, events: Sequence[Event]) -> None:
@@ -356,37 +269,3 @@ class Writer:
         self._moved.set()
         self._moved = asyncio.Event()
         self._committed(events)
-
-
-async def _done(waiting: Sequence[_Waiting], work: Callable[P, T], *about: P.args, **more: P.kwargs) -> T:
-    """Do it; beside the event loop when a prepared transaction, which may be large, is among those that wait."""
-    if any(one.prepared is not None for one in waiting):
-        return await asyncio.to_thread(work, *about, **more)
-    return work(*about, **more)
-
-
-def _transacted(batch: Batch, waiting: Sequence[_Waiting]) -> list[list[Accepted] | Exception]:
-    return [_transact(batch, one) for one in waiting]
-
-
-def _transact(batch: Batch, waiting: _Waiting) -> list[Accepted] | Exception:
-    try:
-        return batch.transact(waiting.commands, waiting.prepared)
-    except QuireError as refusal:
-        return refusal
-
-
-def _keys(commands: Sequence[Command]) -> dict[Key, bool]:
-    keys: dict[Key, bool] = {}
-    for command in commands:
-        keys[command.key] = command.needs_body or keys.get(command.key, False)
-    return keys
-
-
-def _counts(commands: Sequence[Command]) -> dict[str, int]:
-    """Types that may be retired: count their resources, further than the batch can delete."""
-    return {command.id: len(commands) + 1 for command in commands if may_retire(command)}
-
-
-def _salt() -> bytes:
-    return os.urandom(SALT_BYTES)

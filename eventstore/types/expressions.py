@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 from eventstore.body import Document
@@ -20,12 +20,14 @@ from eventstore.types.definition import (
     sites,
 )
 from eventstore.types.fhirpath.expression import Expression, compile_expression
-from eventstore.types.fhirpath.model import names_in
+from eventstore.types.fhirpath.model import Types as Shapes
+from eventstore.types.fhirpath.model import base_of, names_in
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Ruled, Scope, Types
 from eventstore.types.table import CANONICAL
+from eventstore.types.valuesets import codes_of
 
 INVARIANT = "invariant"
 
@@ -92,6 +94,20 @@ def conforms_to(types: Types, node: Node, url: str) -> bool | None:
         name = url.removeprefix(CANONICAL)
         return types.is_a(node.type, name) if types.definition_of(name) is not None else None
     return all(one.severity == "warning" for one in found.check(Document(node.value, b""), types))
+
+
+def environment(types: Types, find: Callable[[str], TypeDefinition | None]) -> Environment:
+    """What expressions may ask of the types; `find` gives one as an expression sees it (`seen`), by its name."""
+
+    def base(name: str) -> str:
+        found = types.definition_of(name)
+        return found.base.rpartition("/")[2] if found is not None and found.base else base_of(name)
+
+    def member_of(value: Any, url: str) -> bool | None:
+        codes = [types.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
+        return None if None in codes or not codes else any(codes)
+
+    return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, types))
 
 
 def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from eventstore.errors import Issue, Path
+from eventstore.errors import Issue, NotFound, Path
 from eventstore.types.datatypes import meaning_of
 from eventstore.types.fragment import PATTERNS
 
@@ -45,6 +45,18 @@ class Found(msgspec.Struct, frozen=True):
 
     issue: Issue
     rank: int = 2
+
+
+def part(document: Schema, path: Iterable[str]) -> Any:
+    """What stands in a document at a path. Raises NotFound, naming what there is."""
+    node: Any = document
+    for key in path:
+        if not isinstance(node, dict):
+            raise NotFound(f"there is no {key} here: there is nothing inside")
+        if key not in node:
+            raise NotFound(f"there is no {key} here: there are {listed(sorted(node))}")
+        node = node[key]
+    return node
 
 
 def findings(validator: jsonschema_rs.Validator, value: Any) -> Iterator[Found]:

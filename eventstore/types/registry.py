@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 
 import msgspec
 
 from eventstore.body import Document
-from eventstore.errors import Conflict, Invalid, Issue, NotFound
+from eventstore.errors import Conflict, Invalid, Issue
 from eventstore.event import Position
 from eventstore.types import builtin
 from eventstore.types.compiled import CompiledType
 from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
-from eventstore.types.definition import Kind, TypeDefinition, made_of
+from eventstore.types.definition import Kind, TypeDefinition
 from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
 from eventstore.types.expansion import Expander, Expansion
-from eventstore.types.expressions import conforms_to, seen, unparsable
+from eventstore.types.expressions import environment, seen
 from eventstore.types.facts import Facts, Informed
-from eventstore.types.fhirpath.model import Types as Shapes
-from eventstore.types.fhirpath.model import base_of
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
-from eventstore.types.jsonschema import Schema, listed
-from eventstore.types.prefixes import Prefixes, warnings
+from eventstore.types.jsonschema import part
+from eventstore.types.prefixes import Prefixes
 from eventstore.types.publish import published_datatypes, whole
+from eventstore.types.rebuilding import called, rebuilt
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS, Terminology
-from eventstore.types.valuesets import codes_of, expansion, has_code
+from eventstore.types.valuesets import expansion, has_code
 
 FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
@@ -43,7 +41,7 @@ DEFINITION_TYPES = frozenset((*TERMS, *(type for format in FORMATS for type in f
 class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     """All types as of a position. Immutable: `apply` returns the next one.
 
-    For a new definition `apply` is followed by `prove`, which does the costly part of refusing it. Definitions
+    For a new definition `apply` is followed by `proving.prove`, which does the costly part of refusing it. Definitions
     that come from the log have been proven; to fold them, `apply` is enough, and gives the same on every node.
     """
 
@@ -90,7 +88,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The resource type that this change of a definition would retire, if it would."""
         if type in TERMS:
             return None
-        format, found = self._format_of(type), self.served(id)
+        format, found = self.format_of(type), self.served(id)
         if found is None or type != format.resource_types[0] or format.kind_of(id) is None:
             return None
         if value is None:
@@ -131,7 +129,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             **{name: one.schema for name, one in self.types.items() if one.kind != "profile"},
             **{name: schema for one in self.types.values() for name, schema in one.shared.items()},
         }
-        return _at(whole(schemas, self.names()), path)
+        return part(whole(schemas, self.names()), path)
 
     def apply(self, position: int, type: str, id: str, value: dict[str, Any] | None) -> Registry:
         """The registry after an event of a definition; `value` is None for a delete.
@@ -142,7 +140,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             self.types[type].check_shape(value)
         if type in TERMS:
             return self._with_term(position, type, id, value)
-        format, touched = self._format_of(type).changed(type, id, value, self)
+        format, touched = self.format_of(type).changed(type, id, value, self)
         formats = tuple(format if type in one.resource_types else one for one in self.formats)
         deactivated = self.deactivated
         if id in touched and type in (one.resource_types[0] for one in self.formats):
@@ -167,54 +165,13 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         }
         return msgspec.structs.replace(self, terminology=terminology, types=types, position=position)
 
-    def prove(self, type: str, id: str, value: dict[str, Any] | None) -> list[Issue]:
-        """Refuse a new definition, just applied, that is too much or cannot be compiled. Raises Invalid.
-
-        Returns what of it is not checked, as warnings.
-        """
-        if value is None or type in TERMS:
-            return []
-        name = self._format_of(type).prove(type, id, value, self)
-        if name in self.types:
-            self.types[name].prove()
-        return [*self._unknown(name)]
-
-    def _unknown(self, name: str) -> Iterable[Issue]:
-        """The value sets of a type's or profile's own required bindings whose codes are not all known."""
-        found = self.types.get(name)
-        for value_set in found.definition.value_sets if found is not None else ():
-            missing = self.expand(value_set).missing
-            if missing and self.has_code(value_set, None, "") is None:
-                yield Issue(f"{missing}: codes of {value_set} are not checked", (), "not-found", "warning")
-
-    def check_expressions(self, type: str, id: str) -> None:
-        """Refuse a definition with a constraint that is not FHIRPath. Raises Invalid.
-
-        Only one that comes alone: what a package has of them is marked, and never holds back the others.
-        """
-        definition = self.definition_in(type, id)
-        if definition is not None and (issues := [*unparsable(definition)]):
-            raise Invalid(issues)
-
     @property
     def prefixes(self) -> Prefixes:
         """What names of new types begin with."""
         return next(one for one in self.formats if isinstance(one, Prefixes))
 
-    def welcome(self, before: Registry) -> list[Issue]:
-        """What new types, that the registry before did not have, are warned of. Raises Invalid for their names."""
-        prefixes = self.prefixes
-        new = [
-            one.definition
-            for name, one in self.types.items()
-            if name not in before.types and one.kind != "profile"
-        ]
-        for one in new:
-            if why := prefixes.refusal(one.name, self.fhir_version):
-                raise Invalid(why, path=("id",))
-        return [issue for one in new for issue in warnings(one, self.fhir_version)]
-
-    def _format_of(self, type: str) -> Format:
+    def format_of(self, type: str) -> Format:
+        """The format whose definitions are resources of that type."""
         return next(one for one in self.formats if type in one.resource_types)
 
     def _defined(self, name: str) -> Kind | None:
@@ -251,7 +208,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def definition_of(self, name: str) -> TypeDefinition | None:
         """The type or profile that is called so, by name or URL."""
-        found = self._definition(name) or self._definition(CANONICAL + name)
+        found = called(self.types, name) or called(self.types, CANONICAL + name)
         return found or fhir(self.fhir_version).get(name.removeprefix(CANONICAL))
 
     @property
@@ -324,50 +281,14 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def _rebuilt(self, position: int, names: set[str]) -> Registry:
         """With the types of those names made anew, and those that are made of them."""
-        found = [one for name in names for format in self.formats if (one := format.definition(name))]
-        made = {one.name: one for one in sorted(found, key=lambda one: one.name)}
-        changed = {name for name in names if not _same(self._definition(name), self._new(name))}
-        types = {name: type for name, type in self.types.items() if not {name, type.definition.url} & changed}
-        made |= {name: type.definition for name, type in types.items() if type.names & changed}
-        for name, definition in made.items():
-            if name not in types or self.types[name].names & changed:
-                parts = made_of(definition, self._part)
-                types[name] = CompiledType(definition, position, self.fhir_version, parts)
+        types = rebuilt(self.types, self.formats, names, position, self.fhir_version)
         return msgspec.structs.replace(self, types=types, position=position)
-
-    def _new(self, name: str) -> TypeDefinition | None:
-        """As the formats have it, by name or URL."""
-        return next((found for one in self.formats if (found := one.definition(name)) is not None), None)
-
-    def _part(self, name: str) -> TypeDefinition | None:
-        """A definition that others are made of. What is built in is known to all, but where it is called by its URL."""
-        short = name.removeprefix(CANONICAL)
-        own = fhir(self.fhir_version).get(short) if short != name else None
-        return own or self._new(name)
-
-    def _definition(self, name: str) -> TypeDefinition | None:
-        """As it is compiled, by name or URL."""
-        found = self.types.get(name)
-        others = (one.definition for one in self.types.values() if one.definition.url == name)
-        return found.definition if found is not None else next(others, None)
 
 
 @lru_cache(maxsize=2)
 def _environment(registry: Registry) -> Environment:
-    """What expressions may ask of the types, of the registry as it is and as it was before."""
-
-    def find(name: str) -> TypeDefinition | None:
-        return _seen(registry, name)
-
-    def base(name: str) -> str:
-        found = registry.definition_of(name)
-        return found.base.rpartition("/")[2] if found is not None and found.base else base_of(name)
-
-    def member_of(value: Any, url: str) -> bool | None:
-        codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
-        return None if None in codes or not codes else any(codes)
-
-    return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, registry))
+    """Of the registry as it is and as it was before."""
+    return environment(registry, partial(_seen, registry))
 
 
 def _seen(registry: Registry, name: str) -> TypeDefinition | None:
@@ -375,19 +296,3 @@ def _seen(registry: Registry, name: str) -> TypeDefinition | None:
         return found.seen
     builtin_ones = fhir(registry.fhir_version)
     return seen(builtin_ones[name], builtin_ones) if name in builtin_ones else None
-
-
-def _same(one: TypeDefinition | None, other: TypeDefinition | None) -> bool:
-    """Whether two definitions let in the same. (To Python `1 == True`, to JSON Schema not.)"""
-    return one == other and msgspec.json.encode(one) == msgspec.json.encode(other)
-
-
-def _at(document: Schema, path: Iterable[str]) -> Any:
-    node: Any = document
-    for key in path:
-        if not isinstance(node, dict):
-            raise NotFound(f"there is no {key} here: there is nothing inside")
-        if key not in node:
-            raise NotFound(f"there is no {key} here: there are {listed(sorted(node))}")
-        node = node[key]
-    return node

@@ -26,6 +26,7 @@ from eventstore.body import Document, read
 from eventstore.errors import Issue, QuireError
 from eventstore.types.compiled import CompiledType
 from eventstore.types.definition import Element, Site, layers_at, layers_of, sites
+from eventstore.types.proving import prove
 from eventstore.types.registry import Registry
 
 VERSION = "5.0.0"
@@ -89,7 +90,7 @@ def installed(folder: Path) -> tuple[Registry, list[str]]:
         registry = registry.apply(registry.position + 1, value["resourceType"], value["id"], value)
     for value in proven:
         try:
-            registry.prove("StructureDefinition", value["id"], value)
+            prove(registry, "StructureDefinition", value["id"], value)
         except QuireError as error:
             refused.append(f"{value['id']}: {error}")
     compiling, mib = time.process_time() - began, memory_mib() - before

@@ -52,21 +52,21 @@ async def test_a_batch_asks_once_whatever_it_has(place: Place, count: int) -> No
     async with Running(place) as running:
         await define(running)
         counting = Counting(running.log)
-        running.writer._log = counting  # type: ignore[assignment]
+        running.writer._log = running.writer._decider._log = counting  # type: ignore[assignment]
         done = [running.store.queue(thing(f"t{n}", n)) for n in range(count)]
         await asyncio.gather(*done)
         assert counting.asked == {"take": 1, "rows": 1, "dialect": 1, "append": 1}
-        running.writer._log = running.log
+        running.writer._log = running.writer._decider._log = running.log
 
 
 async def test_a_batch_of_a_type_without_asks_nothing(place: Place) -> None:
     async with Running(place) as running:
         await running.define()
         counting = Counting(running.log)
-        running.writer._log = counting  # type: ignore[assignment]
+        running.writer._log = running.writer._decider._log = counting  # type: ignore[assignment]
         await running.put("t", n=1)
         assert counting.asked == {"take": 1, "append": 1}
-        running.writer._log = running.log
+        running.writer._log = running.writer._decider._log = running.log
 
 
 async def test_a_transaction_that_is_refused_claims_nothing(place: Place) -> None:

@@ -19,7 +19,6 @@ from eventstore.log import sqlite_tables as tables
 from eventstore.log.base import Snapshot
 from eventstore.log.postgres import PostgresLog
 from eventstore.log.sqlite import SQLiteLog
-from eventstore.projection import Rows
 from eventstore.writer import Writer
 
 BATCHES_AT_ONCE = 2
@@ -125,24 +124,24 @@ def fence_off() -> None:
 
 def reply_before_commit() -> None:
     """Who waits is answered when the batch is decided, while it is being written."""
-    from eventstore import writer
+    from eventstore import deciding
 
-    transact, append = writer._transact, Writer._append
-    decided: list[tuple[writer._Waiting, list[Accepted] | Exception]] = []
+    answer, append = deciding._answer, Writer._append
+    answered: list[tuple[Any, deciding.Answer]] = []
 
-    def noted(batch: Batch, waiting: writer._Waiting) -> list[Accepted] | Exception:
-        found = transact(batch, waiting)
-        decided.append((waiting, found))
+    def noted(batch: Batch, waiting: deciding.Transaction) -> deciding.Answer:
+        found = answer(batch, waiting)
+        answered.append((waiting, found))
         return found
 
-    async def answered_first(self: Writer, batch: Batch, rows: Rows) -> None:
-        for waiting, found in decided:
+    async def answered_first(self: Writer, decided: deciding.Decided) -> None:
+        for waiting, found in answered:
             if isinstance(found, list):
                 waiting.accept(found)
-        decided.clear()
-        await append(self, batch, rows)
+        answered.clear()
+        await append(self, decided)
 
-    _patch(writer, _transact=noted)
+    _patch(deciding, _answer=noted)
     _patch(Writer, _append=answered_first)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from eventstore.body import Document, read
 from eventstore.errors import Invalid
+from eventstore.types.proving import check_expressions, prove
 from eventstore.types.registry import Registry
 
 
@@ -36,8 +37,8 @@ class Definitions:
             raise Invalid(issues)
         position = len(self.events) + 1
         registry = self.registry.apply(position, type, id, whole)
-        registry.prove(type, id, whole)
-        registry.check_expressions(type, id)
+        prove(registry, type, id, whole)
+        check_expressions(registry, type, id)
         self.registry = registry
         self.events.append((position, type, id, whole))
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from eventstore.errors import QuireError
+from eventstore.types.proving import prove
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 names = st.sampled_from(["a", "b", "c", "valueString"])
@@ -151,7 +152,7 @@ def test_nothing_that_is_sent_as_a_definition_breaks_the_registry(value: Any) ->
         ):
             try:
                 after = registry.apply(1, type, "X", fields)
-                after.prove(type, "X", fields)
+                prove(after, type, "X", fields)
                 after.expand("u")
             except QuireError:
                 continue

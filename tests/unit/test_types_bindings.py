@@ -10,6 +10,7 @@ from harness.definitions import Definitions, entity
 from harness.formats import BINDING, MODES, element, schema, structure
 
 from eventstore.errors import Invalid
+from eventstore.types.proving import prove
 
 URL = "http://example.org/ValueSet/colors"
 SYSTEM = "http://example.org/colors"
@@ -178,11 +179,11 @@ def test_what_a_definition_cannot_have_checked_is_told_with_it() -> None:
     definitions = Definitions("5.0.0")
     by_structure_definition(definitions)
     _, type, id, value = definitions.events[-1]
-    (issue,) = definitions.registry.prove(type, id, value)
+    (issue,) = prove(definitions.registry, type, id, value)
     told = f"the value set {URL} is not known here: codes of {URL} are not checked"
     assert (issue.message, issue.severity) == (told, "warning")
     definitions.put("ValueSet", "colors", colors("red"))
-    assert definitions.registry.prove(type, id, value) == []
+    assert prove(definitions.registry, type, id, value) == []
 
 
 @pytest.mark.parametrize("type", TYPES)
