@@ -125,6 +125,16 @@ def test_a_command_line_that_makes_no_sense_is_one_line_and_exit_2(
     assert told.error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["serve", "--port", "0", "--nats", "off"], ["import", "-"]])
+def test_a_fhir_version_that_is_not_supported_makes_no_log(data: Path, command: list[str]) -> None:
+    told = quire(*command, "--data", data, "--fhir-version", "3.0.0")
+    assert (told.code, told.error) == (
+        2,
+        "quire: FHIR 3.0.0 is not supported: use one of 4.0.1, 4.3.0, 5.0.0\n",
+    )
+    assert not data.exists()
+
+
 @pytest.mark.parametrize("command", ["export", "verify", "status"])
 def test_no_log_is_one_line_and_exit_3(data: Path, command: str) -> None:
     told = quire(command, "--data", data)
