@@ -120,6 +120,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
                     keepalive_timeout=KEEP_ALIVE_SECONDS,
                     max_field_size=HEADER_BYTES_MAX,
                     max_line_size=HEADER_BYTES_MAX,
+                    auto_decompress=False,  # it would take what was cut off for all of it
                 ),
                 shutdown_timeout=STOP_SECONDS_MAX,
             )
