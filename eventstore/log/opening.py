@@ -37,13 +37,13 @@ class Place(msgspec.Struct, frozen=True):
         parts = _parts(self.db)
         if parts is None:
             raise Invalid(
-                "--db: write @ : / ? # [ ] in the user and password of the URL as %40 %3A %2F %3F %23 %5B %5D"
+                "the URL of the database: write @ : / ? # [ ] in its user and password as %40 %3A %2F %3F %23 %5B %5D"
             )
         if parts.scheme not in SCHEMES:
-            raise Invalid(f"--db {shown(self.db)!r}: a URL such as postgresql://user@host/database")
+            raise Invalid(f"{shown(self.db)!r}: a URL such as postgresql://user@host/database is wanted")
         for host in parts.netloc.rpartition("@")[2].split(","):
             if not _HOST.fullmatch(host):
-                raise Invalid(f"--db {shown(self.db)!r}: {host!r} is neither a host nor host:port")
+                raise Invalid(f"{shown(self.db)!r}: {host!r} is neither a host nor host:port")
 
 
 def _parts(url: str) -> SplitResult | None:
