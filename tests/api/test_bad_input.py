@@ -130,6 +130,14 @@ async def test_an_answer_that_cannot_be_had(defined: Client, accept: str) -> Non
     await refused(defined, 406, "json", "POST", "/UserSetting?_format=xml", {"a": 1})
 
 
+@pytest.mark.parametrize("accept", ["text/plain;version=0.0.4", "application/openmetrics-text", "text/yaml"])
+async def test_metrics_are_text_whatever_a_scraper_accepts(defined: Client, accept: str) -> None:
+    for path in ("/metrics", "/fhir/metrics", "/metrics/"):
+        reply = await defined.get(path, Accept=accept)
+        assert reply.status == 200
+        assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
 @pytest.mark.parametrize("id", ["a" * 65, "a_b", "é", "a b", "", "a/b", "a:b", 5, True, ["x"], {"x": 1}])
 async def test_an_id_that_cannot_be(defined: Client, id: Any) -> None:
     for base in ("", "/fhir"):
