@@ -176,9 +176,10 @@ class Feed:
                 self._waiting -= 1
         return not self.closed
 
-    def recent(self, after: Position, limit: int) -> list[Event]:
-        """The events after a position as far as they are in memory; none when memory does not go back that far."""
-        return (self._near(after) or [])[:limit]
+    def recent(self, after: Position, limit: int) -> list[Event] | None:
+        """The events after a position, from memory; None when memory does not go back that far."""
+        near = self._near(after)
+        return near[:limit] if near is not None else None
 
     def _near(self, after: Position) -> list[Event] | None:
         """All events after a position, from memory; None when memory does not go back that far."""

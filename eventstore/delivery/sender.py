@@ -30,13 +30,12 @@ ACKNOWLEDGE_SECONDS_MAX = 5.0
 """How long nothing may be acknowledged while something is in flight."""
 LOOK_SECONDS = 0.1
 
-Recent = Callable[[Position, int], list[Event]]
-"""The events after a position that are at hand in memory, so many at most; none when they have to be read."""
+Recent = Callable[[Position, int], list[Event] | None]
+"""The events after a position that are known of, so many at most; None when they have to be read from the log."""
 
 
-def from_the_log(_after: Position, _limit: int) -> list[Event]:
+def from_the_log(_after: Position, _limit: int) -> None:
     """For who has none in memory."""
-    return []
 
 
 class Lost(Exception):
@@ -191,7 +190,7 @@ class Sender:
 
     async def _next(self, until: Position | None) -> list[Event]:
         after = self.window.sent
-        if until is None and (near := self._recent(after, CHUNK_EVENTS)):
+        if until is None and (near := self._recent(after, CHUNK_EVENTS)) is not None:
             return near
         return await self._log.events(Span(after, until, limit=CHUNK_EVENTS, bytes_max=CHUNK_BYTES))
 

@@ -20,13 +20,14 @@ from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server import definitions, lists, operations, resources, terms, validating
 from eventstore.server.batch_validating import Validations
+from eventstore.server.connection import KEEP_ALIVE_SECONDS, Connections
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
 from eventstore.server.packages import Packages
 from eventstore.server.projecting import Projecting
-from eventstore.server.settings import STOP_SECONDS_MAX, Settings
+from eventstore.server.settings import Settings
 from eventstore.server.times import now
 from eventstore.store import Store
 from eventstore.writer import Writer
@@ -56,7 +57,6 @@ HANDLERS: dict[str, Handler] = {
     "deactivate": definitions.deactivate,
 }
 
-KEEP_ALIVE_SECONDS = 75.0
 HEADER_BYTES_MAX = 16 * 1024
 GARBAGE_OBJECTS = 20_000
 """So many more objects than before, and the youngest are looked at for cycles."""
@@ -112,27 +112,17 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
             _streaming(store, members, settings, settings.base_url or url) as stream,
             Validations(store) as validations,
         ):
-            runner = web.ServerRunner(
-                web.Server(
-                    _front(store, engine, members, settings, stream, validations),
-                    access_log=None,
-                    logger=_protocol_log(),
-                    keepalive_timeout=KEEP_ALIVE_SECONDS,
-                    max_field_size=HEADER_BYTES_MAX,
-                    max_line_size=HEADER_BYTES_MAX,
-                    auto_decompress=False,  # it would take what was cut off for all of it
-                ),
-                shutdown_timeout=STOP_SECONDS_MAX,
-            )
-            await runner.setup()
+            front = _front(store, engine, members, settings, stream, validations)
+            connections = Connections(front.plain, _others(front))
+            server = await asyncio.get_running_loop().create_server(connections, sock=listener)
             try:
-                await web.SockSite(runner, listener).start()
                 _announce(store, url)
                 yield url
             finally:
                 store.feed.close()
                 await store.log.interrupt()
-                await runner.cleanup()
+                server.close()
+                await connections.close()
     finally:
         listener.close()
 
@@ -173,6 +163,19 @@ def _front(
         "metrics": metrics.answer,
     }
     return Front(store, settings, handlers, meter)
+
+
+def _others(front: Front) -> web.Server:
+    """Aiohttp's server, for the requests that are not plain."""
+    return web.Server(
+        front,
+        access_log=None,
+        logger=_protocol_log(),
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        max_field_size=HEADER_BYTES_MAX,
+        max_line_size=HEADER_BYTES_MAX,
+        auto_decompress=False,  # it would take what was cut off for all of it
+    )
 
 
 def _protocol_log() -> logging.Logger:

@@ -157,7 +157,7 @@ class Validations:
 async def _asked(call: Call) -> Asked:
     """From the URL, and from Parameters where there is a body."""
     given: dict[str, list[str]] = {name: [value] for name, value in call.query.items()}
-    if call.request.body_exists:
+    if call.request.has_body:
         value = (await call.document()).value
         if not isinstance(value, dict) or value.get("resourceType") != "Parameters":
             raise Malformed("$batch-validate takes no body, or Parameters", path=("resourceType",))

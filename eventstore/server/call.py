@@ -15,6 +15,7 @@ from eventstore.errors import Malformed, NotAllowed, Throttled, TooLarge, Unsupp
 from eventstore.event import Context, encode_context
 from eventstore.server.encoding import ENCODINGS, unpacked
 from eventstore.server.negotiation import Format, Preferences, body_format, number
+from eventstore.server.request import Request
 from eventstore.server.routes import Route
 from eventstore.server.settings import (
     BODIES_BYTES_MAX,
@@ -57,7 +58,7 @@ class Call:
     )
 
     def __init__(
-        self, request: web.BaseRequest, route: Route, store: Store, request_id: str, in_flight: InFlight
+        self, request: Request, route: Route, store: Store, request_id: str, in_flight: InFlight
     ) -> None:
         self.in_flight = in_flight
         self.held = 0
@@ -65,7 +66,7 @@ class Call:
         self.route = route
         self.store = store
         self.request_id = request_id
-        self.query: dict[str, str] = dict(request.query) if request.query_string else {}
+        self.query = request.query if request.query_string else {}
         self.prefer = Preferences()
         self.format: Format = "json"
         self.base_url = ""
@@ -77,6 +78,7 @@ class Call:
         return self.route.base != ""
 
     def header(self, name: str) -> str | None:
+        """The value of a header, by its name in lower case."""
         return self.request.headers.get(name)
 
     async def body(self, most: int = BODY_BYTES_MAX) -> bytes:
@@ -85,36 +87,43 @@ class Call:
         Raises TooLarge when it is too big, Malformed when it is too slow or breaks off, UnsupportedMedia for an
         encoding that is not known, Throttled when too many large ones are under way.
         """
-        encoding = (self.header("Content-Encoding") or "identity").lower()
+        wire = self.request.wire
+        if wire is None:
+            return self._come(self.request.body or b"", most)
+        encoding = (self.header("content-encoding") or "identity").lower()
         if encoding not in ENCODINGS:
             raise UnsupportedMedia(f"Content-Encoding {encoding[:80]}: send it plain, or as gzip or deflate")
-        sent = await self._sent(most)
+        sent = await self._sent(wire, most)
         body = unpacked(sent, encoding, most)
         if body is not sent:
             self._weigh(len(body), len(body), most)
         return body
 
-    async def _sent(self, most: int) -> bytes:
+    async def _sent(self, wire: web.BaseRequest, most: int) -> bytes:
         """The body as it was sent."""
-        length = self.request.content_length
+        length = wire.content_length
         if length is not None and length > most:
             raise _too_large(length, most)
-        if self.request.content.is_eof():
-            return self._come(most)
-        if (self.header("Expect") or "").lower() == "100-continue" and self.request.transport is not None:
-            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return await _in_time(self._read(self.request.content.readany, most))
+        if wire.content.is_eof():
+            with _breaking_off():
+                return self._come(wire.content.read_nowait(), most)
+        if (self.header("expect") or "").lower() == "100-continue" and wire.transport is not None:
+            wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await _in_time(self._read(wire.content.readany, most))
 
     async def upload(self, most: int) -> bytes:
         """The first file of a form, `most` bytes of it. Raises as `body` does, and Malformed without a file."""
-        if self.header("Content-Encoding") is not None:
+        if self.header("content-encoding") is not None:
             raise UnsupportedMedia("Content-Encoding of a form: send it plain")
         return await _in_time(self._first_file(most))
 
     async def _first_file(self, most: int) -> bytes:
+        wire = self.request.wire
+        if wire is None:
+            raise Malformed("the form has no file")
         try:
             with _breaking_off():
-                reader = await self.request.multipart()
+                reader = await wire.multipart()
                 while (part := await reader.next()) is not None:
                     if isinstance(part, BodyPartReader) and part.filename is not None:
                         return await self._read(part.read_chunk, most)
@@ -122,10 +131,8 @@ class Call:
             raise Malformed(f"the form cannot be read: {error}") from None
         raise Malformed("the form has no file")
 
-    def _come(self, most: int) -> bytes:
-        """The body that came with the head, all of it."""
-        with _breaking_off():
-            data = self.request.content.read_nowait()
+    def _come(self, data: bytes, most: int) -> bytes:
+        """The body, which is there, all of it."""
         self._weigh(len(data), len(data), most)
         return data
 
@@ -159,8 +166,8 @@ class Call:
 
     async def document(self, *, patch: bool = False) -> Document:
         """The body, parsed. Raises Malformed, TooLarge or UnsupportedMedia."""
-        content_type = self.header("Content-Type") or ""
-        if not content_type and not self.request.body_exists:
+        content_type = self.header("content-type") or ""
+        if not content_type and not self.request.has_body:
             raise Malformed("the body is empty")
         written = body_format(content_type, patch=patch)
         data = await self.body()
@@ -174,10 +181,10 @@ class Call:
         """Who and why, as the event keeps it."""
         return encode_context(
             Context(
-                url=str(self.request.rel_url),
+                url=self.request.target,
                 request=self.request_id,
-                correlation=self._text("X-Correlation-Id"),
-                reason=self._text("X-Quire-Reason"),
+                correlation=self._text("x-correlation-id"),
+                reason=self._text("x-quire-reason"),
             )
         )
 

@@ -56,7 +56,7 @@ class Feeds:
         ignored = call.unknown("since", "wait", "_count")
         wanted = await self._filter(call)
         cursor = await self.feed.begin(self._since(call, "since"))
-        if wants_stream(call.header("Accept") or "") and call.request.method == "GET":
+        if wants_stream(call.header("accept") or "") and call.request.method == "GET":
             return self._stream(call, cursor, wanted, self._frame)
         return await self._page(call, cursor, wanted, ignored_header(ignored))
 
@@ -76,7 +76,7 @@ class Feeds:
     def _since(self, call: Call, parameter: str) -> str:
         """Last-Event-ID before the parameter: a browser that reconnects keeps its first URL."""
         return (
-            call.header("Last-Event-ID")
+            call.header("last-event-id")
             or call.query.get(parameter)
             or ("now" if parameter == "version" else "0")
         )
@@ -125,9 +125,9 @@ class Feeds:
     def _end_the_left(self) -> None:
         """Make room: a stream whose client has gone would notice at its next frame, a heartbeat later at most."""
         for address, calls in list(self._streams.items()):
-            for call in [call for call in calls if call.request.transport is None]:
+            for call in [call for call in calls if call.request.is_abandoned]:
                 self._forget(address, call)
-                call.request.task.cancel()
+                call.request.cancel()
 
     def _forget(self, address: str, call: Call) -> None:
         calls = self._streams.get(address, set())

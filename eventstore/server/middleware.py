@@ -17,7 +17,8 @@ from eventstore.server import outcomes
 from eventstore.server.call import Answer, Call, InFlight, Streamed, answer
 from eventstore.server.metrics import Meter
 from eventstore.server.negotiation import answer_format, number, preferences, wants_stream
-from eventstore.server.response import WholeResponse
+from eventstore.server.request import Request
+from eventstore.server.response import Reply, WholeResponse
 from eventstore.server.routes import Route, route
 from eventstore.server.settings import SEND_SECONDS_MAX, Settings, is_loopback
 from eventstore.store import Store
@@ -44,7 +45,7 @@ CONTENT_TYPES = {
 
 
 class Front:
-    """Turns aiohttp's requests into calls and answers into its responses. No error leaves it."""
+    """Turns requests into calls and answers into what is sent. No error leaves it."""
 
     def __init__(
         self, store: Store, settings: Settings, handlers: Mapping[str, Handler], meter: Meter
@@ -59,29 +60,40 @@ class Front:
         self._handlers = handlers
         self._ignore_ids = settings.fhir_post_id == "ignore"
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def __call__(self, wire: web.BaseRequest) -> web.StreamResponse:
+        """Answer what aiohttp read."""
+        call, told = await self._told(Request.of(wire))
+        return await _stream(call, wire, told) if isinstance(told, Streamed) else WholeResponse(*told)
+
+    async def plain(self, request: Request) -> Reply:
+        """Answer a request that came whole, and is none of a stream."""
+        _, told = await self._told(request)
+        if isinstance(told, Streamed):
+            raise TypeError(f"{request.target} streams")
+        return told
+
+    async def _told(self, request: Request) -> tuple[Call, Reply | Streamed]:
+        """What to send; whatever goes wrong, there is an answer."""
         started = time.perf_counter()
-        given = request.headers.get("X-Request-Id")
+        given = request.headers.get("x-request-id")
         request_id = given if given is not None and _REQUEST_ID.match(given) else str(uuid7())
         base = "/fhir" if f"{request.path}/".startswith("/fhir/") else ""
         call = Call(request, Route("", base), self._store, request_id, self._in_flight)
+        told: Reply | Streamed
         try:
-            told = await self._answer(call)
-            if isinstance(told, Streamed):
-                self._note(call, 200, time.perf_counter() - started)
-                return await _stream(call, told)
-            response = _response(call, told)
+            answer = await self._answer(call)
+            told = answer if isinstance(answer, Streamed) else _reply(call, answer)
         except QuireError as error:
-            response = self._refusal(call, error)
+            told = self._refusal(call, error)
         except Exception:
             _log.exception("the request failed", extra={"request": request_id, "path": request.path})
-            response = self._refusal(
+            told = self._refusal(
                 call, QuireError("an error of the server's own; its log has this request's id")
             )
         finally:
             call.release()
-        self._note(call, response.status, time.perf_counter() - started)
-        return response
+        self._note(call, 200 if isinstance(told, Streamed) else told[0], time.perf_counter() - started)
+        return call, told
 
     def _note(self, call: Call, status: int, seconds: float) -> None:
         """Count the request; log it when it went wrong on our side, or when all are logged."""
@@ -89,19 +101,19 @@ class Front:
         self._meter.count(call.route.name, request.method, status, seconds)
         level = logging.WARNING if status >= 500 or status == 429 else logging.DEBUG
         if _log.isEnabledFor(level):
-            about = {"request": call.request_id, "method": request.method, "path": request.path_qs}
+            about = {"request": call.request_id, "method": request.method, "path": request.target}
             _log.log(level, "request", extra={**about, "status": status, "seconds": round(seconds, 6)})
 
     async def _answer(self, call: Call) -> Answer | Streamed:
         request = call.request
-        accept = request.headers.get("Accept", "")
+        accept = request.headers.get("accept", "")
         has_its_own = wants_stream(accept) or request.path.rstrip("/") in METRICS
         call.format = "json" if has_its_own else answer_format(accept, call.query.get("_format"))
-        call.route = route(request.rel_url.raw_path)
+        call.route = route(request.path)
         call.base_url = self._base_url(request) + call.route.base
-        call.prefer = preferences(request.headers.get("Prefer"))
+        call.prefer = preferences(request.headers.get("prefer"))
         call.id_ignored = self._ignore_ids and call.strict
-        minimum = request.headers.get("X-Min-Position")
+        minimum = request.headers.get("x-min-position")
         if minimum is not None:
             await self._store.reached(number({"X-Min-Position": minimum}, "X-Min-Position", 0, 2**53))
         if wants_stream(accept) and call.route.name in LIVE:
@@ -110,17 +122,17 @@ class Front:
             raise NotAcceptable("server-sent events are at _changes and $changes only")
         return await self._handlers[call.route.name](call)
 
-    def _refusal(self, call: Call, error: QuireError) -> WholeResponse:
+    def _refusal(self, call: Call, error: QuireError) -> Reply:
         told = outcomes.outcome(error.issues, call.route.base, call.route.type)
-        return _response(call, answer(told, outcomes.status(error), outcomes.headers(error)))
+        return _reply(call, answer(told, outcomes.status(error), outcomes.headers(error)))
 
-    def _base_url(self, request: web.BaseRequest) -> str:
+    def _base_url(self, request: Request) -> str:
         """The URL under which the client reached us: as configured, or from headers that can be believed.
 
         Raises Malformed for a Host that cannot be, Forbidden for one that is not ours: on a loopback address a
         page of some other site may have been led here.
         """
-        asked = (*self._reached_by(request), request.headers.get("Origin", ""))
+        asked = (*self._reached_by(request), request.headers.get("origin", ""))
         base = self._bases.get(asked)
         if base is None:
             base = self._checked_base(*asked)
@@ -143,14 +155,14 @@ class Front:
             if url and not is_loopback(_authority(url)[0]) and (_authority(url) != own or not own[0]):
                 raise Forbidden(f"{name} {url[:80]} is not this server's; name it with --base-url if it is")
 
-    def _reached_by(self, request: web.BaseRequest) -> tuple[str, str, bool]:
+    def _reached_by(self, request: Request) -> tuple[str, str, bool]:
         """Scheme and host, and whether a trusted proxy says so."""
-        scheme, trusted = request.scheme, self._settings.trusted_proxies
-        host = request.headers.get("Host") or f"{self._own_host}:{self._settings.port}"
-        if not trusted or request.remote not in trusted or "X-Forwarded-Host" not in request.headers:
-            return scheme, host, False
-        host = request.headers["X-Forwarded-Host"].split(",")[0].strip()
-        scheme = request.headers.get("X-Forwarded-Proto", scheme).split(",")[0].strip()
+        headers, trusted = request.headers, self._settings.trusted_proxies
+        host = headers.get("host") or f"{self._own_host}:{self._settings.port}"
+        if not trusted or request.remote not in trusted or "x-forwarded-host" not in headers:
+            return "http", host, False
+        host = headers["x-forwarded-host"].split(",")[0].strip()
+        scheme = headers.get("x-forwarded-proto", "http").split(",")[0].strip()
         return scheme, host, True
 
 
@@ -163,7 +175,7 @@ def _authority(url: str) -> tuple[str, int]:
         return "", 0
 
 
-async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
+async def _stream(call: Call, wire: web.BaseRequest, told: Streamed) -> web.StreamResponse:
     """Send chunks until they end, or the client has taken none for SEND_SECONDS_MAX."""
     headers = {
         "X-Request-Id": call.request_id,
@@ -172,7 +184,7 @@ async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
         "X-Accel-Buffering": "no",
     }
     response = web.StreamResponse(headers=headers)
-    await response.prepare(call.request)
+    await response.prepare(wire)
     try:
         async for chunk in told.chunks:
             async with asyncio.timeout(SEND_SECONDS_MAX):
@@ -181,14 +193,14 @@ async def _stream(call: Call, told: Streamed) -> web.StreamResponse:
     except Exception as error:  # whatever it was, the answer has begun: cut it off, the client has its cursor
         if not isinstance(error, TimeoutError | ConnectionError):
             _log.exception("a stream failed", extra={"request": call.request_id})
-        if call.request.transport is not None:
-            call.request.transport.abort()
+        if wire.transport is not None:
+            wire.transport.abort()
     finally:
         await told.chunks.aclose()  # type: ignore[attr-defined]
     return response
 
 
-def _response(call: Call, told: Answer) -> WholeResponse:
+def _reply(call: Call, told: Answer) -> Reply:
     headers = {"X-Request-Id": call.request_id, **told.headers}
     body = told.body
     if body is not None:
@@ -196,4 +208,4 @@ def _response(call: Call, told: Answer) -> WholeResponse:
             body = from_json(body)
         kind = told.content_type or CONTENT_TYPES[call.format][call.route.base if told.fhir else ""]
         headers["Content-Type"] = f"{kind}; charset=utf-8"
-    return WholeResponse(told.status, headers, body)
+    return told.status, headers, body

@@ -47,7 +47,7 @@ async def _while_connected(call: Call, work: Coroutine[Any, Any, bytes]) -> byte
     try:
         while not task.done():
             await asyncio.wait([task], timeout=LOOK_SECONDS)
-            if call.request.transport is None or call.request.transport.is_closing():
+            if call.request.is_abandoned:
                 raise Unavailable("the client is gone")
         return task.result()
     finally:
@@ -81,7 +81,7 @@ def _schema(registry: Registry, asked: list[str]) -> Answer:
 async def import_(call: Call) -> Answer:
     """`POST /$import`: NDJSON in, for each line one line of what became of it."""
     call.only("POST")
-    if media_type(call.header("Content-Type") or "") not in IMPORT_TYPES:
+    if media_type(call.header("content-type") or "") not in IMPORT_TYPES:
         raise UnsupportedMedia("$import takes application/x-ndjson: a resource on each line")
     call.unknown("define-open")
     define_open = flag(call.query, "define-open")

@@ -89,7 +89,7 @@ class Packages:
         yield msgspec.json.encode(_outcome(task)) + b"\n"
 
     async def _asked(self, call: Call) -> _Asked:
-        kind = media_type(call.header("Content-Type") or "")
+        kind = media_type(call.header("content-type") or "")
         call.unknown("examples", "replace-open", "progress")
         choice = Choice(flag(call.query, "examples"), flag(call.query, "replace-open"))
         if kind in PACKED_TYPES:

@@ -55,7 +55,7 @@ async def version(call: Call) -> Answer:
 
 async def create(call: Call) -> Answer:
     """`POST /T`."""
-    if call.header("If-None-Exist") is not None or _criteria(call):
+    if call.header("if-none-exist") is not None or _criteria(call):
         raise NotSupported("conditional create is not built yet; POST without criteria, or PUT with an id")
     document = await _object(call)
     type = _type_of(call, document)
@@ -103,7 +103,7 @@ def _stored(call: Call, event: Event | Previous) -> Answer:
     headers = {"ETag": etag, "Last-Modified": http_date(event.at)}
     if call.query:
         headers |= ignored_header(call.unknown())
-    if not_modified(call.header("If-None-Match"), event.position):
+    if not_modified(call.header("if-none-match"), event.position):
         return Answer(304, None, headers)
     return Answer(200, event.data, headers)
 
@@ -140,7 +140,7 @@ async def _patch(call: Call) -> Answer:
 
 async def _patch_of(call: Call) -> Patch:
     """What kind of patch it is: by Content-Type, by `_type` or `_method`, else by the body's shape."""
-    kind = media_type(call.header("Content-Type") or "")
+    kind = media_type(call.header("content-type") or "")
     named = call.query.get("_type") or call.query.get("_method")
     document = await call.document(patch=True)
     if kind in (JSON_PATCH, MERGE_PATCH):
@@ -171,7 +171,7 @@ async def _store(call: Call, method: Method, type: str, id: str, document: Docum
 
 
 def _command(call: Call, method: Method, type: str, id: str, **more: Any) -> Command:
-    asked = precondition(call.header("If-Match"), call.header("If-None-Match"))
+    asked = precondition(call.header("if-match"), call.header("if-none-match"))
     return Command(
         method, type, id, call.context(), precondition=asked, short_references=not call.strict, **more
     )

@@ -1,4 +1,4 @@
-"""An HTTP response that is there to its last byte: its head made once, and all of it written in one go."""
+"""The bytes of an answer that is there to its last byte, and the same as a response of aiohttp's."""
 
 from __future__ import annotations
 
@@ -16,14 +16,33 @@ _FIRST_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for sta
 _BODILESS = (204, 304)
 """Statuses of answers that have no body, and no length of one."""
 
+Reply = tuple[int, dict[str, str], bytes | None]
+"""Status, headers and body."""
+
+
+def whole(
+    status: int, fields: Mapping[str, str], body: bytes | None, *, has_body: bool = True, connection: str = ""
+) -> bytes:
+    """The bytes of an answer. Without `has_body` only its head, as for HEAD; `connection` is that header's value."""
+    lines = [_FIRST_LINES[status], *[f"{name}: {value}" for name, value in fields.items()]]
+    if status not in _BODILESS:
+        lines.append(f"Content-Length: {len(body or b'')}")
+    if connection:
+        lines.append(f"Connection: {connection}")
+    text = "\r\n".join(lines)
+    if not text.count("\r") == text.count("\n") == len(lines) - 1:
+        raise ValueError("a header's value has a line break in it")
+    head = f"{text}\r\n{_same_for_a_second(int(time()))}".encode()
+    return head + body if body and has_body else head
+
 
 class WholeResponse(web.StreamResponse):
-    """Past what aiohttp does for answers that are still being made (measured: 21 us a request with it, 15 with this)."""
+    """The same through aiohttp, past what it does for answers that are still being made."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes | None) -> None:
         super().__init__(status=status)
         self._fields = headers
-        self._whole = body or b""
+        self._whole = body
         self._stays = False
 
     @property
@@ -37,26 +56,17 @@ class WholeResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         self._stays = request.keep_alive
-        head = self._head(request)
-        transport.write(head if request.method == "HEAD" else head + self._whole)
+        kept = "keep-alive" if request.version == HttpVersion10 else ""
+        connection = kept if self._stays else "close"
+        has_body = request.method != "HEAD"
+        transport.write(
+            whole(self.status, self._fields, self._whole, has_body=has_body, connection=connection)
+        )
         await request.writer.drain()
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left."""
-
-    def _head(self, request: web.BaseRequest) -> bytes:
-        lines = [_FIRST_LINES[self.status], *(f"{name}: {value}" for name, value in self._fields.items())]
-        if self.status not in _BODILESS:
-            lines.append(f"Content-Length: {len(self._whole)}")
-        if not self._stays:
-            lines.append("Connection: close")
-        elif request.version == HttpVersion10:
-            lines.append("Connection: keep-alive")
-        text = "\r\n".join(lines)
-        if not text.count("\r") == text.count("\n") == len(lines) - 1:
-            raise ValueError("a header's value has a line break in it")
-        return f"{text}\r\n{_same_for_a_second(int(time()))}".encode()
 
 
 @lru_cache(maxsize=2)

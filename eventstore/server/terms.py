@@ -201,7 +201,7 @@ def _result(coding: dict[str, Any], message: str, display: str = "") -> list[Any
 async def _asked(call: Call) -> dict[str, Any]:
     """The parameters of the URL, and those of the body: Parameters, or a ValueSet."""
     asked: dict[str, Any] = {name: value for name, value in call.query.items() if not name.startswith("_")}
-    if call.request.method != "POST" or not call.request.body_exists:
+    if call.request.method != "POST" or not call.request.has_body:
         return asked
     value = (await call.document()).value
     kind = value.get("resourceType") if isinstance(value, dict) else None

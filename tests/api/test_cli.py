@@ -213,17 +213,19 @@ async def test_sigterm_ends_it_in_time_whatever_clients_do(server: Server) -> No
     async with aiohttp.ClientSession() as session, session.get(f"{server.url}/health") as answer:
         await answer.read()
         _, half = await asyncio.open_connection("127.0.0.1", server.port)
-        half.write(b"POST /Entity HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        half.write(b"POST /Entity HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         await half.drain()
         assert await server.stop(STOP_SECONDS_MAX) == 0
         half.close()
 
 
 async def test_a_second_signal_ends_it_at_once(server: Server) -> None:
+    """While it waits for a body that it has said it wants."""
     assert server.process is not None
-    _, half = await asyncio.open_connection("127.0.0.1", server.port)
-    half.write(b"POST /Entity HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-    await half.drain()
+    reader, half = await asyncio.open_connection("127.0.0.1", server.port)
+    head = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n"
+    half.write(b"POST /Entity HTTP/1.1\r\n" + head + b"\r\n")
+    assert b" 100 " in await reader.readline()
     started = time.monotonic()
     while server.process.returncode is None and time.monotonic() - started < STOP_SECONDS_MAX:
         server.process.send_signal(signal.SIGINT)
