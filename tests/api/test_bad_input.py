@@ -350,7 +350,7 @@ async def test_unknown_things(defined: Client) -> None:
     await refused(defined, 404, "nothing at", "GET", "/UserSetting/a/b/c/d")
     await refused(defined, 404, "operation", "GET", "/UserSetting/$frobnicate")
     await refused(defined, 405, "POST", "POST", "/UserSetting/a", {"x": 1})
-    await refused(defined, 405, "PUT", "PUT", "/UserSetting/_history", {"x": 1})
+    await refused(defined, 405, "it takes GET, HEAD", "PUT", "/UserSetting/_history", {"x": 1})
 
 
 async def test_what_is_not_built_yet_says_so(defined: Client) -> None:
