@@ -22,6 +22,9 @@ from eventstore.types.proving import check_expressions, prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
+SEQUENCE_IDS_MAX = 8
+"""How many ids of one position are tried: clients may have used the first."""
+
 
 class Prepared(msgspec.Struct, frozen=True):
     """A transaction that was decided before its turn came: its commands are checked, and definitions come first."""
@@ -199,16 +202,24 @@ class Batch:
     def _numbered(self, command: Command, kind: CompiledType, prefix: str) -> Command:
         """The command with the next id of the type's sequence: the position that its event will have.
 
-        Raises Conflict when a client has used that id.
+        Where a client has used that, with `.1` behind it, `.2` and so on; raises Conflict when all those were used.
         """
         position = self.tip.position + 1
-        id = f"{prefix}{position}"
-        if (command.type, id) in self._last or self.claims.is_taken(command.type, id, position):
-            raise Conflict(f"{command.type}/{id}, next in the sequence, was there before: send it again")
+        first = f"{prefix}{position}"
+        ids = (first, *(f"{first}.{n}" for n in range(1, SEQUENCE_IDS_MAX)))
+        id = next((id for id in ids if not self._is_taken(command.type, id, position)), None)
+        if id is None:
+            raise Conflict(
+                f"{command.type}/{first}, next in the sequence, was there before, and so were those up to {ids[-1]}: "
+                "send it with an id of its own"
+            )
         body = command.body
         if body is not None and command.document is not None:
             body = splice(command.document, kind.name, id)
         return msgspec.structs.replace(command, id=id, body=body)
+
+    def _is_taken(self, type: str, id: str, position: Position) -> bool:
+        return (type, id) in self._last or self.claims.is_taken(type, id, position)
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""

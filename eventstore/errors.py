@@ -134,12 +134,12 @@ class NotAcceptable(QuireError):
 
 
 class NotAllowed(QuireError):
-    """The URL exists and does not have this method. `allow` lists those it has."""
+    """The URL exists and does not have this method. `allow` lists those it has, and so does the message."""
 
     code = "not-supported"
 
     def __init__(self, message: str, allow: Sequence[str]) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}: it takes {', '.join(allow)}")
         self.allow = tuple(allow)
 
 

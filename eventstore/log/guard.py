@@ -181,6 +181,10 @@ def _reason(error: Exception, denied: list[str]) -> Exception:
         return TooLarge("the query needs too much space to sort or group", code="too-costly")
     if "one statement" in str(error):
         return Malformed("$sql takes one statement")
+    if isinstance(error, OverflowError):
+        return Malformed(
+            "a parameter is an integer of more than 64 bits, which SQLite has not: send it as text"
+        )
     return Malformed(f"SQL: {error}")
 
 

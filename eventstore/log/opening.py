@@ -10,6 +10,7 @@ import msgspec
 
 from eventstore.errors import Invalid, Unavailable
 from eventstore.log.base import EventLog, Identity
+from eventstore.types.datatypes import check_fhir_version
 
 SCHEMES = ("postgresql", "postgres")
 _HOST = re.compile(r"(\[[^]]*\]|[^]:[]*)(:[0-9]+)?")
@@ -36,13 +37,13 @@ class Place(msgspec.Struct, frozen=True):
         parts = _parts(self.db)
         if parts is None:
             raise Invalid(
-                "--db: write @ : / ? # [ ] in the user and password of the URL as %40 %3A %2F %3F %23 %5B %5D"
+                "the URL of the database: write @ : / ? # [ ] in its user and password as %40 %3A %2F %3F %23 %5B %5D"
             )
         if parts.scheme not in SCHEMES:
-            raise Invalid(f"--db {shown(self.db)!r}: a URL such as postgresql://user@host/database")
+            raise Invalid(f"{shown(self.db)!r}: a URL such as postgresql://user@host/database is wanted")
         for host in parts.netloc.rpartition("@")[2].split(","):
             if not _HOST.fullmatch(host):
-                raise Invalid(f"--db {shown(self.db)!r}: {host!r} is neither a host nor host:port")
+                raise Invalid(f"{shown(self.db)!r}: {host!r} is neither a host nor host:port")
 
 
 def _parts(url: str) -> SplitResult | None:
@@ -70,9 +71,11 @@ async def open_log(
     """Open the log, making it when `write`. `fhir_version` is for a new one; else it must be empty or the same.
 
     A new log that is to be a copy of another has its identity. Raises Unavailable when there is none or it cannot be
-    had, Invalid for another FHIR version or a bad URL.
+    had, Invalid for another FHIR version, one that is not supported, or a bad URL.
     """
     place.check()
+    if fhir_version:
+        check_fhir_version(fhir_version)  # before there is a log: it would keep the version for ever
     if not place.db:
         from eventstore.log.sqlite import SQLiteLog  # noqa: PLC0415 - adapters are imported when used
 

@@ -177,6 +177,7 @@ def _others(front: Front) -> web.Server:
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         max_field_size=HEADER_BYTES_MAX,
         max_line_size=HEADER_BYTES_MAX,
+        auto_decompress=False,  # it would take what was cut off for all of it
     )
 
 

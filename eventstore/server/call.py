@@ -13,6 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from eventstore.body import Document, read
 from eventstore.errors import Malformed, NotAllowed, Throttled, TooLarge, UnsupportedMedia
 from eventstore.event import Context, encode_context
+from eventstore.server.encoding import ENCODINGS, unpacked
 from eventstore.server.negotiation import Format, Preferences, body_format, number
 from eventstore.server.request import Request
 from eventstore.server.routes import Route
@@ -26,7 +27,6 @@ from eventstore.store import Store
 from eventstore.yaml import to_json
 
 POSITION_MAX = 2**53
-ENCODINGS = ("identity", "gzip", "deflate")
 COMMON = ("_format", "_pretty")
 """Parameters about the answer's form, known everywhere."""
 
@@ -93,6 +93,14 @@ class Call:
         encoding = (self.header("content-encoding") or "identity").lower()
         if encoding not in ENCODINGS:
             raise UnsupportedMedia(f"Content-Encoding {encoding[:80]}: send it plain, or as gzip or deflate")
+        sent = await self._sent(wire, most)
+        body = unpacked(sent, encoding, most)
+        if body is not sent:
+            self._weigh(len(body), len(body), most)
+        return body
+
+    async def _sent(self, wire: web.BaseRequest, most: int) -> bytes:
+        """The body as it was sent."""
         length = wire.content_length
         if length is not None and length > most:
             raise _too_large(length, most)
@@ -105,6 +113,8 @@ class Call:
 
     async def upload(self, most: int) -> bytes:
         """The first file of a form, `most` bytes of it. Raises as `body` does, and Malformed without a file."""
+        if self.header("content-encoding") is not None:
+            raise UnsupportedMedia("Content-Encoding of a form: send it plain")
         return await _in_time(self._first_file(most))
 
     async def _first_file(self, most: int) -> bytes:
@@ -252,7 +262,7 @@ class _breaking_off:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, web.RequestPayloadError | HttpProcessingError | ConnectionError):
-            raise Malformed(f"the body broke off or is not in its Content-Encoding: {error}") from error
+            raise Malformed(f"the body broke off: {' '.join(str(error).split())}") from error
 
 
 def _too_large(size: int, limit: int, hint: str = "") -> TooLarge:

@@ -41,6 +41,7 @@ from eventstore.server.cli_options import (
     StreamMaxBytes,
     StreamReplicas,
     TrustedProxy,
+    server_url,
     teach,
 )
 from eventstore.server.settings import NatsSettings
@@ -242,7 +243,9 @@ def tail(
     url: Annotated[
         str,
         typer.Option(
-            envvar="QUIRE_URL", help="The server; without it, the one that runs on the data directory."
+            envvar="QUIRE_URL",
+            callback=server_url,
+            help="The server; without it, the one that runs on the data directory.",
         ),
     ] = "",
     since: Annotated[str, typer.Option(help="A cursor, a position, or now.")] = "0",

@@ -48,6 +48,16 @@ def teach(what: str, *examples: str) -> str:
     return "\n".join((what, "", "\b", "Examples:", *(f"  quire {example}" for example in examples)))
 
 
+def server_url(text: str) -> str:
+    """The callback of `--url`. Raises BadParameter for what is no URL of a server."""
+    if text and not text.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{text[:200]}: a URL such as http://127.0.0.1:8080 is wanted")
+    return text
+
+
+Url = Annotated[
+    str, typer.Option(callback=server_url, help="A server to send to, instead of the data directory.")
+]
 TrustedProxy = Annotated[
     list[str] | None,
     typer.Option(envvar="QUIRE_TRUSTED_PROXY", help="Address whose X-Forwarded-* is believed; repeatable."),

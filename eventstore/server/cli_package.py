@@ -18,6 +18,7 @@ from eventstore.server.cli_options import (
     Data,
     Db,
     FhirVersion,
+    Url,
     teach,
 )
 
@@ -51,7 +52,7 @@ def install(
     ] = False,
     data: Data = DATA,
     db: Db = "",
-    url: Annotated[str, typer.Option(help="A server to send to, instead of the data directory.")] = "",
+    url: Url = "",
     fhir_version: FhirVersion = "",
 ) -> int:
     from eventstore.server import package_commands

@@ -22,6 +22,7 @@ from eventstore.server.cli_options import (
     Db,
     FhirVersion,
     Types,
+    Url,
     teach,
 )
 
@@ -56,7 +57,7 @@ def import_(
     ],
     data: Data = DATA,
     db: Db = "",
-    url: Annotated[str, typer.Option(help="A server to send to, instead of the data directory.")] = "",
+    url: Url = "",
     type: Types = None,
     define_open: Annotated[
         bool, typer.Option("--define-open", help="Make the types that are not there yet, open to anything.")

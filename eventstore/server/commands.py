@@ -184,6 +184,7 @@ async def copy(source: Place, to: Place, until: str) -> reports.Verified:
     from eventstore.log.base import Identity
     from eventstore.server.copying import copy, end_of_copy
 
+    to.check()
     started = time.perf_counter()
     async with reading(source) as log:
         end = await end_of_copy(log, until, datetime.now(UTC))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from eventstore.errors import Throttled
 from eventstore.event import Event
 from eventstore.feed import PAGE_EVENTS_MAX, Cursor, Feed, Filter
 from eventstore.server.bundles import body_of
-from eventstore.server.call import Answer, Call, Streamed, answer
+from eventstore.server.call import Answer, Call, Streamed, answer, ignored_header
 from eventstore.server.negotiation import number, wants_stream
 
 WAIT_SECONDS_MAX = 60
@@ -53,12 +53,12 @@ class Feeds:
     async def changes(self, call: Call) -> Answer | Streamed:
         """`/_changes`, `/T/_changes` and `/T/id/_changes`."""
         call.only("GET", "HEAD")
-        call.unknown("since", "wait", "_count")
+        ignored = call.unknown("since", "wait", "_count")
         wanted = await self._filter(call)
         cursor = await self.feed.begin(self._since(call, "since"))
         if wants_stream(call.header("accept") or "") and call.request.method == "GET":
             return self._stream(call, cursor, wanted, self._frame)
-        return await self._page(call, cursor, wanted)
+        return await self._page(call, cursor, wanted, ignored_header(ignored))
 
     async def live(self, call: Call) -> Streamed:
         """`$changes` as server-sent events: what polling answers, one change a frame."""
@@ -81,7 +81,7 @@ class Feeds:
             or ("now" if parameter == "version" else "0")
         )
 
-    async def _page(self, call: Call, cursor: Cursor, wanted: Filter) -> Answer:
+    async def _page(self, call: Call, cursor: Cursor, wanted: Filter, headers: Mapping[str, str]) -> Answer:
         limit = max(1, number(call.query, "_count", 100, PAGE_EVENTS_MAX))
         wait = number(call.query, "wait", 0, WAIT_SECONDS_MAX)
         page = await self.feed.page(cursor, wanted, limit)
@@ -98,7 +98,11 @@ class Feeds:
         }
         return answer(
             told,
-            headers={"X-Log-Position": str(page.cursor.position), "Cache-Control": "no-store"},
+            headers={
+                **headers,
+                "X-Log-Position": str(page.cursor.position),
+                "Cache-Control": "no-store",
+            },
             fhir=False,
         )
 

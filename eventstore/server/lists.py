@@ -14,6 +14,7 @@ from eventstore.log.base import Span, bytes_of
 from eventstore.server import bundles, resources
 from eventstore.server.call import Answer, Call, answer, ignored_header
 from eventstore.server.negotiation import instant
+from eventstore.server.routes import ID
 from projections.history import HISTORY_DEFAULT, HISTORY_MAX, HistoryQuery, history
 from projections.query import PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, PageQuery, page
 
@@ -40,7 +41,10 @@ async def _list(call: Call) -> Answer:
     await call.store.kind(type)
     ignored = call.unknown("_count", "_after")
     count = call.count(PAGE_DEFAULT, PAGE_MAX)
-    found = await page(call.store.log, PageQuery(type, call.query.get("_after", ""), count))
+    after = call.query.get("_after", "")
+    if after and not ID.match(after):
+        raise Malformed(f"_after={after[:80]}: the id is wanted after which the page begins", code="value")
+    found = await page(call.store.log, PageQuery(type, after, count))
     asked = {name: value for name, value in call.query.items() if name not in ignored}
     bundle = bundles.searchset(found, type, call.base_url, asked, count, ignored, strict=call.strict)
     return answer(bundle, headers={"X-Log-Position": str(found.position)})

@@ -20,6 +20,7 @@ def configure(level: str, *, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else Readable())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # or two lines for every call of SQLite, with debug
 
 
 class JsonLines(logging.Formatter):

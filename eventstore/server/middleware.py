@@ -29,6 +29,9 @@ Handler = Callable[[Call], Awaitable[Answer | Streamed]]
 LIVE = {"feed": "feed", "changes": "live"}
 """The routes that answer with server-sent events when asked, and their handlers."""
 
+METRICS = ("/metrics", "/fhir/metrics")
+"""Prometheus' text, whatever a scraper says that it accepts."""
+
 KNOWN_HOSTS_MAX = 64
 
 _log = logging.getLogger("quire.http")
@@ -104,7 +107,8 @@ class Front:
     async def _answer(self, call: Call) -> Answer | Streamed:
         request = call.request
         accept = request.headers.get("accept", "")
-        call.format = "json" if wants_stream(accept) else answer_format(accept, call.query.get("_format"))
+        has_its_own = wants_stream(accept) or request.path.rstrip("/") in METRICS
+        call.format = "json" if has_its_own else answer_format(accept, call.query.get("_format"))
         call.route = route(request.path)
         call.base_url = self._base_url(request) + call.route.base
         call.prefer = preferences(request.headers.get("prefer"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ JSON_TYPES = frozenset(("application/json", "application/fhir+json", "text/json"
 YAML_TYPES = frozenset(("text/yaml", "application/yaml", "application/x-yaml", "text/x-yaml", "yaml"))
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+NUMBER_DIGITS_MAX = 18
+"""A number with more is beyond every limit."""
 ANY_TYPES = frozenset(("*/*", "application/*", ""))
 
 _ETAG = re.compile(r'(?:(?:W/)?"([1-9][0-9]{0,17})"|([1-9][0-9]{0,17}))\Z')
@@ -135,9 +137,20 @@ def number(parameters: Mapping[str, str], name: str, default: int, most: int) ->
     text = parameters.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+    if not re.fullmatch(r"[0-9]+", text, re.ASCII):
         raise Malformed(f"{name}={text[:80]}: a whole number from 0 is wanted", code="value")
-    return min(int(text), most)
+    digits = text.lstrip("0") or "0"
+    return most if len(digits) > NUMBER_DIGITS_MAX else min(int(digits), most)
+
+
+def flag(parameters: Mapping[str, Any], name: str) -> bool:
+    """A switch, from the URL or from Parameters; off where it is missing. Raises Malformed for nonsense."""
+    value = parameters.get(name, False)
+    if isinstance(value, bool):
+        return value
+    if value not in ("true", "false"):
+        raise Malformed(f"{name}={str(value)[:80]}: true or false is wanted", code="value")
+    return bool(value == "true")
 
 
 def instant(name: str, text: str) -> str:

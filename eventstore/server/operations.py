@@ -12,7 +12,7 @@ from eventstore import __version__
 from eventstore.errors import Malformed, NotSupported, Unavailable, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.importing import import_lines
-from eventstore.server.negotiation import media_type
+from eventstore.server.negotiation import flag, media_type
 from eventstore.types.registry import Registry
 from projections.views import view_name
 
@@ -27,6 +27,7 @@ Scalar = str | int | float | bool | None
 async def sql(call: Call) -> Answer:
     """`POST /$sql`: a SELECT over the views of types, as a string or `[statement, parameter, ...]`."""
     call.only("POST")
+    call.unknown()
     asked = (await call.document()).value
     statement, *parameters = asked if isinstance(asked, list) and asked else [asked]
     if not isinstance(statement, str):
@@ -60,6 +61,7 @@ def _views(type: str) -> tuple[str, str]:
 async def json_schema(call: Call) -> Answer:
     """`GET /$json-schema?path=definitions.T`, or without a path the whole document."""
     call.only("GET", "HEAD")
+    call.unknown("path")
     asked = call.query.get("path", "").split(".") if call.query.get("path") else []
     await call.store.catch_up()
     return _schema(call.store.registry, asked)
@@ -81,8 +83,9 @@ async def import_(call: Call) -> Answer:
     call.only("POST")
     if media_type(call.header("content-type") or "") not in IMPORT_TYPES:
         raise UnsupportedMedia("$import takes application/x-ndjson: a resource on each line")
+    call.unknown("define-open")
+    define_open = flag(call.query, "define-open")
     lines = (await call.body()).split(b"\n")
-    define_open = call.query.get("define-open") == "true"
     outcomes = await import_lines(call.store, lines, define_open=define_open, context=call.context())
     body = b"\n".join(msgspec.json.encode(one) for one in outcomes)
     return Answer(200, body, content_type="application/x-ndjson")

@@ -20,6 +20,7 @@ from eventstore.server.packages import Told
 from eventstore.server.packing import Plan, pack
 from eventstore.server.settings import Settings
 from eventstore.server.transfer import told, url_of
+from eventstore.types.datatypes import check_fhir_version
 
 REASON = "quire package install"
 CONNECT_SECONDS_MAX = 5.0
@@ -42,6 +43,8 @@ async def install_(path: Path, options: InstallOptions) -> bool:
         raise TooLarge(
             f"{path} has {path.stat().st_size} bytes; at most {PACKED_BYTES_MAX} packed bytes are taken"
         )
+    if options.fhir_version:
+        check_fhir_version(options.fhir_version)
     packed = path.read_bytes()
     url = options.url or await url_of(options.place)
     with bar("resources", None) as progress:

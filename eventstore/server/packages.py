@@ -16,7 +16,7 @@ from eventstore.package import PACKED_BYTES_MAX, Left, Package, read_package
 from eventstore.server import outcomes
 from eventstore.server.call import Answer, Call, Streamed, answer
 from eventstore.server.installing import Choice, Installed, install
-from eventstore.server.negotiation import media_type
+from eventstore.server.negotiation import flag, media_type
 from eventstore.server.registries import fetch
 
 PACKED_TYPES = ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/octet-stream")
@@ -59,6 +59,7 @@ class Packages:
     async def install(self, call: Call) -> Answer | Streamed:
         """Install a package; answers Parameters, or with `progress=true` lines that end with what came of it."""
         call.only("POST")
+        is_told = flag(call.query, "progress")
         asked = await self._asked(call)
         package = await asyncio.to_thread(_read, asked)
         context = call.context()
@@ -66,7 +67,7 @@ class Packages:
         async def run(progress: Callable[[int, int | None], None]) -> Installed:
             return await install(call.store, package, context, asked.choice, progress)
 
-        if call.query.get("progress") == "true":
+        if is_told:
             return Streamed(LINES_TYPE, self._lines(run))
         return answer(parameters(await run(lambda _done, _total: None)))
 
@@ -89,7 +90,8 @@ class Packages:
 
     async def _asked(self, call: Call) -> _Asked:
         kind = media_type(call.header("content-type") or "")
-        choice = Choice(call.query.get("examples") == "true", call.query.get("replace-open") == "true")
+        call.unknown("examples", "replace-open", "progress")
+        choice = Choice(flag(call.query, "examples"), flag(call.query, "replace-open"))
         if kind in PACKED_TYPES:
             return _Asked(await call.body(PACKED_BYTES_MAX), choice)
         if kind == FORM_TYPE:
@@ -105,10 +107,8 @@ class Packages:
 
     async def _named(self, given: dict[str, Any], choice: Choice) -> _Asked:
         """What Parameters ask for."""
-        choice = Choice(
-            given.get("examples", choice.examples) is True,
-            given.get("replace-open", choice.replace_open) is True,
-        )
+        asked = {"examples": choice.examples, "replace-open": choice.replace_open, **given}
+        choice = Choice(flag(asked, "examples"), flag(asked, "replace-open"))
         match given:
             case {"file": str(text)}:
                 try:

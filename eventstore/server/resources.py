@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import structs
 from uuid_utils import uuid7
 
@@ -77,11 +78,24 @@ async def put_by_body(call: Call) -> Answer:
 
 
 async def _read(call: Call) -> Answer:
-    if call.route.type == "Entity":
-        built_in = call.store.registry.builtin(call.route.id)
-        if built_in is not None:
-            return answer(built_in)
+    built_in = _builtin(call)
+    if built_in is not None:
+        return answer(built_in)
     return _stored(call, await call.store.read(call.route.type, call.route.id))
+
+
+def _builtin(call: Call) -> dict[str, Any] | None:
+    """The built-in type that the URL names."""
+    return call.store.registry.builtin(call.route.id) if call.route.type == "Entity" else None
+
+
+def _refuse_builtin(call: Call) -> None:
+    """Raises NotAllowed for a built-in type: it is read, and neither patched nor deleted."""
+    if _builtin(call) is not None:
+        raise NotAllowed(
+            f"{call.request.method} on Entity/{call.route.id}, which is built in and only read",
+            ("GET", "HEAD"),
+        )
 
 
 def _stored(call: Call, event: Event | Previous) -> Answer:
@@ -111,12 +125,14 @@ async def _put(call: Call, id: str) -> Answer:
 async def _delete(call: Call) -> Answer:
     call.unknown()
     await call.store.kind(call.route.type)
+    _refuse_builtin(call)
     return await _submit(call, _command(call, "DELETE", call.route.type, call.route.id))
 
 
 async def _patch(call: Call) -> Answer:
     call.unknown("_type", "_method")
     await call.store.kind(call.route.type)
+    _refuse_builtin(call)
     patch = await _patch_of(call)
     command = _command(call, "PATCH", call.route.type, call.route.id, patch=patch)
     return await _submit(call, command)
@@ -222,9 +238,8 @@ def _type_of(call: Call, document: Document) -> str:
 
 def _checked_id(id: Any) -> str:
     if not isinstance(id, str) or not ID.match(id):
-        raise Invalid(
-            f"an id is a string of 1 to 64 of A-Z a-z 0-9 - and ., not {str(id)[:80]!r}", path=("id",)
-        )
+        sent = msgspec.json.encode(id).decode()[:80]
+        raise Invalid(f"an id is a string of 1 to 64 of A-Z a-z 0-9 - and ., not {sent}", path=("id",))
     return id
 
 

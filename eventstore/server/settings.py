@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -55,6 +56,13 @@ class NatsSettings(msgspec.Struct, frozen=True):
         """Raises Invalid when this cannot be run."""
         if not 0 <= self.port <= 65535:
             raise Invalid(f"--nats-port {self.port}: a port is 0 to 65535")
+        for option, given, least in (
+            ("--stream-max-age", self.max_age_seconds, 0),
+            ("--stream-max-bytes", self.max_bytes, 0),
+            ("--stream-replicas", self.replicas, 1),
+        ):
+            if given < least:
+                raise Invalid(f"{option} {given}: {least} at least")
         if self.key is not None and self.certificate is None:
             raise Invalid("--nats-key: it belongs to a certificate; give --nats-cert too")
         if self.where in ("off", "embedded"):
@@ -103,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True):
             raise Invalid(f"--port {self.port}: a port is 0 to 65535")
         self.place.check()
         self.nats.check()
+        if self.base_url and not _is_base(self.base_url):
+            raise Invalid(f"--base-url {self.base_url[:200]!r}: a URL such as https://quire.example")
+        for address in self.trusted_proxies:
+            if not _is_address(address):
+                raise Invalid(f"--trusted-proxy {address[:200]!r}: an address such as 127.0.0.1 or ::1")
         if self.package_registry and not self.package_registry.startswith(("http://", "https://")):
             raise Invalid(
                 f"--package-registry {self.package_registry[:200]!r}: a URL such as https://packages.fhir.org"
@@ -112,6 +125,23 @@ class Settings(msgspec.Struct, frozen=True):
                 f"--host {self.host} can be reached from other machines, and this version has no access control; "
                 "use a loopback address, or --insecure when the network is closed"
             )
+
+
+def _is_base(url: str) -> bool:
+    """Whether paths can be put after it: a host, and neither a query nor a fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

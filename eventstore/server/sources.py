@@ -92,6 +92,8 @@ def _source(path: str, label: str, *, in_bulk: bool) -> Iterator[Found]:
         elif kind.endswith(DOCUMENTS):
             with open(path, "rb") as file:
                 yield from _file(file, os.fstat(file.fileno()).st_size, DOCUMENT_BYTES_MAX, label, in_bulk)
+        elif not os.path.exists(path):
+            yield Trouble(label, "cannot be read: there is no such file")
         else:
             yield Trouble(
                 label, f"cannot tell what is in it: its name should end in one of {', '.join(KINDS)}"

@@ -11,6 +11,7 @@ from typing import NamedTuple, TextIO
 import aiohttp
 
 from eventstore.errors import Malformed, Unavailable
+from eventstore.server.transfer import told
 
 RECONNECT_SECONDS = 1.0
 CONNECT_SECONDS_MAX = 5.0
@@ -51,8 +52,9 @@ async def _frames(session: aiohttp.ClientSession, url: str, cursor: str) -> Asyn
         if response.status in (429, 503):
             return
         if response.status != 200:
-            told = await response.json(content_type=None)
-            raise Malformed("; ".join(issue["diagnostics"] for issue in told["issue"]))
+            raise Malformed(told(await response.read()))
+        if response.content_type != "text/event-stream":
+            raise Malformed(f"{url} is no Quire: it answers {response.content_type}, and no events")
         fields: dict[str, str] = {}
         async for part in response.content:
             text = part.decode().rstrip("\n")

@@ -10,7 +10,7 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Invalid, Malformed, NotFound
 from eventstore.server.call import Answer, Call, answer, ignored_header
-from eventstore.server.negotiation import number
+from eventstore.server.negotiation import flag, number
 from eventstore.server.times import now
 from eventstore.types.expansion import MAX_CODES, Expansion, Member
 from eventstore.types.registry import Registry
@@ -40,16 +40,17 @@ async def expand(call: Call) -> Answer:
     known = ("url", "valueSet", "valueSetVersion", "filter", "activeOnly", "offset", "count")
     ignored = [name for name in asked if name not in known]
     call.unknown(*known)
+    active_only = flag(asked, "activeOnly")
     found = await _value_set(call, asked)
     if found.expansion.missing:
         raise Invalid(f"cannot be expanded: {found.expansion.missing}", code="not-supported")
     texts: dict[str, str] = {name: str(asked[name]) for name in ("offset", "count") if name in asked}
     offset, count = number(texts, "offset", 0, MAX_CODES), number(texts, "count", MAX_CODES, MAX_CODES)
-    members = [one for one in found.expansion.members.values() if _is_wanted(one, asked)]
+    members = [one for one in found.expansion.members.values() if _is_wanted(one, asked, active_only)]
     told: dict[str, Any] = {"timestamp": now(), "total": len(members)}
     if texts:
         told["offset"] = offset
-    if parameters := [*_parameters(asked)]:
+    if parameters := [*_parameters(asked, {"offset": offset, "count": count})]:
         told["parameter"] = parameters
     if page := [_contained(one) for one in members[offset : offset + count]]:
         told["contains"] = page
@@ -57,25 +58,21 @@ async def expand(call: Call) -> Answer:
     return answer(value, headers=ignored_header(ignored))
 
 
-def _is_wanted(member: Member, asked: dict[str, Any]) -> bool:
+def _is_wanted(member: Member, asked: dict[str, Any], active_only: bool) -> bool:
     text = str(asked.get("filter", "")).casefold()
-    is_hidden = member.inactive and _is_true(asked.get("activeOnly"))
+    is_hidden = member.inactive and active_only
     return not is_hidden and (text in member.code.casefold() or text in member.display.casefold())
 
 
-def _is_true(value: Any) -> bool:
-    return value is True or value == "true"
-
-
-def _parameters(asked: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _parameters(asked: dict[str, Any], page: dict[str, int]) -> Iterable[dict[str, Any]]:
     """What made the expansion what it is."""
     if "filter" in asked:
         yield {"name": "filter", "valueString": str(asked["filter"])}
-    if _is_true(asked.get("activeOnly")):
+    if flag(asked, "activeOnly"):
         yield {"name": "activeOnly", "valueBoolean": True}
-    for name in ("offset", "count"):
+    for name, value in page.items():
         if name in asked:
-            yield {"name": name, "valueInteger": int(asked[name])}
+            yield {"name": name, "valueInteger": value}
 
 
 def _contained(member: Member) -> dict[str, Any]:
@@ -115,6 +112,9 @@ def _codings(asked: dict[str, Any]) -> list[dict[str, Any]]:
         found = [one for one in inner if isinstance(one, dict)] if isinstance(inner, list) else []
     if not found or not all(isinstance(one.get("code"), str) for one in found):
         raise Malformed("say which code: code=..., or a coding or codeableConcept with one in Parameters")
+    for key in ("system", "display"):
+        if not all(isinstance(one.get(key, ""), str) for one in found):
+            raise Malformed(f"the {key} of a code is text", path=(key,))
     return found
 
 

@@ -107,12 +107,12 @@ class _Outcome(msgspec.Struct):
 
 
 def told(body: bytes) -> str:
-    """What an OperationOutcome says; else the beginning of whatever it is."""
+    """What an OperationOutcome says; else the beginning of whatever it is, on one line."""
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         said = [issue.diagnostics for issue in msgspec.json.decode(body, type=_Outcome).issue]
         if said:
             return "; ".join(said)
-    return body[:200].decode("utf-8", "replace") or "nothing"
+    return " ".join(body[:200].decode("utf-8", "replace").split()) or "nothing"
 
 
 @asynccontextmanager

@@ -35,13 +35,21 @@ async def validate(call: Call) -> Answer:
         kind.normalise(document.value)
     registry = call.store.registry
     judge = partial(checked, registry, kind, document, profiles)
-    issues = await informed(call.store.log, now(), judge)
+    issues = [*_misplaced(call.route.id, document), *await informed(call.store.log, now(), judge)]
     is_valid = all(issue.severity == "warning" for issue in issues)
     told = issues or [Issue("all ok", code="informational", severity="information")]
     about = outcome(told, call.route.base, kind.name)
     return answer(
         {"resourceType": "OperationOutcome", "id": "allok" if is_valid else "validationfail", **about}
     )
+
+
+def _misplaced(id: str, document: Document) -> list[Issue]:
+    """What is wrong with the resource's place, where the URL has an id."""
+    sent = document.value.get("id")
+    if not id or sent in (None, id):
+        return []
+    return [Issue(f"the id in the body is {sent!r}, in the URL {id!r}", ("id",), "value")]
 
 
 def _unwrapped(document: Document, kind: CompiledType) -> tuple[Document, list[str]]:

@@ -7,10 +7,18 @@ from typing import Any
 
 import msgspec
 
+from eventstore.errors import Invalid
 from eventstore.types import table
 from eventstore.types.definition import EXTENSION, REFERENCE, RESOURCE, Element, Library, TypeDefinition
 
 FHIR_VERSIONS = ("4.0.1", "4.3.0", "5.0.0")
+
+
+def check_fhir_version(version: str) -> None:
+    """Raises Invalid for a version of FHIR that is not supported."""
+    if version not in FHIR_VERSIONS:
+        raise Invalid(f"FHIR {version} is not supported: use one of {', '.join(FHIR_VERSIONS)}")
+
 
 ID = r"^[A-Za-z0-9\-.]{1,64}$"
 TYPE_NAME = r"[A-Za-z][A-Za-z0-9]*(?:[-.][A-Za-z0-9]+)*"

@@ -8,11 +8,11 @@ from typing import Any, Self
 import msgspec
 
 from eventstore.body import Document
-from eventstore.errors import Conflict, Invalid, Issue
+from eventstore.errors import Conflict, Issue
 from eventstore.event import Position
 from eventstore.types import builtin
 from eventstore.types.compiled import CompiledType
-from eventstore.types.datatypes import FHIR_VERSIONS, datatypes, fhir, open_types
+from eventstore.types.datatypes import check_fhir_version, datatypes, fhir, open_types
 from eventstore.types.definition import Kind, TypeDefinition
 from eventstore.types.documents import Specs
 from eventstore.types.entities import Entities
@@ -58,8 +58,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     @classmethod
     def empty(cls, fhir_version: str, base_url: str = "") -> Self:
         """What there is before any definition. Raises Invalid for a FHIR version that is not supported."""
-        if fhir_version not in FHIR_VERSIONS:
-            raise Invalid(f"FHIR {fhir_version} is not supported: use one of {', '.join(FHIR_VERSIONS)}")
+        check_fhir_version(fhir_version)
         return cls(
             fhir_version,
             {

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -129,11 +130,32 @@ async def test_an_answer_that_cannot_be_had(defined: Client, accept: str) -> Non
     await refused(defined, 406, "json", "POST", "/UserSetting?_format=xml", {"a": 1})
 
 
+@pytest.mark.parametrize("accept", ["text/plain;version=0.0.4", "application/openmetrics-text", "text/yaml"])
+async def test_metrics_are_text_whatever_a_scraper_accepts(defined: Client, accept: str) -> None:
+    for path in ("/metrics", "/fhir/metrics", "/metrics/"):
+        reply = await defined.get(path, Accept=accept)
+        assert reply.status == 200
+        assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
 @pytest.mark.parametrize("id", ["a" * 65, "a_b", "é", "a b", "", "a/b", "a:b", 5, True, ["x"], {"x": 1}])
 async def test_an_id_that_cannot_be(defined: Client, id: Any) -> None:
     for base in ("", "/fhir"):
         body = {"resourceType": "UserSetting", "id": id}
         await refused(defined, 422, "id", "POST", f"{base}/UserSetting", body)
+
+
+async def test_an_id_that_cannot_be_is_shown_as_it_was_sent(defined: Client) -> None:
+    for body, shown in (('{"id":null}', "not null"), ('{"id":5}', "not 5"), ('{"id":"a b"}', 'not "a b"')):
+        await refused(defined, 422, shown, "POST", "/UserSetting", body)
+
+
+async def test_an_id_that_is_not_that_of_the_url_is_told_by_validate(defined: Client) -> None:
+    told = await defined.post("/UserSetting/a/$validate", {"id": "b"})
+    assert told.messages == ["the id in the body is 'b', in the URL 'a'"]
+    assert told.json["id"] == "validationfail"
+    for url, body in (("/UserSetting/a", {"id": "a"}), ("/UserSetting/a", {}), ("/UserSetting", {"id": "b"})):
+        assert (await defined.post(f"{url}/$validate", body)).json["id"] == "allok"
 
 
 @pytest.mark.parametrize("id", ["a" * 65, "a_b", "%C3%A9", "a%20b", "a%00b", "a%2Fb"])
@@ -264,6 +286,33 @@ async def test_a_count_that_is_none(defined: Client, count: str) -> None:
         await refused(defined, 400, "_count", "GET", f"{path}?_count={count}")
 
 
+async def test_a_count_beyond_every_limit_is_the_limit(defined: Client) -> None:
+    for count in ("9" * 19, "9" * 5000, "0" * 5000 + "7"):
+        assert (await defined.get(f"/UserSetting?_count={count}")).status == 200
+    await refused(defined, 400, "future", "GET", f"/UserSetting/$changes?version={'9' * 30}")
+
+
+@pytest.mark.parametrize("after", ["%00", "a%2Fb", "a%20b", "a" * 65])
+async def test_a_page_that_begins_after_what_is_no_id(defined: Client, after: str) -> None:
+    await refused(defined, 400, "_after", "GET", f"/UserSetting?_after={after}")
+
+
+async def test_a_switch_that_is_neither_on_nor_off(defined: Client) -> None:
+    await refused(defined, 400, "activeOnly", "GET", "/ValueSet/x/$expand?activeOnly=perhaps")
+    lines = {"Content_Type": "application/x-ndjson"}
+    await refused(defined, 400, "define-open", "POST", "/$import?define-open=1", b"{}", **lines)
+    for name in ("examples", "replace-open", "progress"):
+        package = {"Content_Type": "application/gzip"}
+        await refused(defined, 400, name, "POST", f"/$fhir-package-install?{name}=yes", b"", **package)
+
+
+async def test_what_is_built_in_is_only_read(defined: Client) -> None:
+    for method in ("DELETE", "PATCH"):
+        reply = await refused(defined, 405, "built in", method, "/Entity/Quantity", {"isOpen": True})
+        assert reply.headers["Allow"] == "GET, HEAD"
+    assert (await defined.get("/Entity/Quantity")).status == 200
+
+
 @pytest.mark.parametrize(
     "since",
     ["yesterday", "2020-02-31", "2020-13", "12:00", "2026-11-20T25:00:00Z", "", "2026-11-20T10:00:00+99:99"],
@@ -301,7 +350,7 @@ async def test_unknown_things(defined: Client) -> None:
     await refused(defined, 404, "nothing at", "GET", "/UserSetting/a/b/c/d")
     await refused(defined, 404, "operation", "GET", "/UserSetting/$frobnicate")
     await refused(defined, 405, "POST", "POST", "/UserSetting/a", {"x": 1})
-    await refused(defined, 405, "PUT", "PUT", "/UserSetting/_history", {"x": 1})
+    await refused(defined, 405, "it takes GET, HEAD", "PUT", "/UserSetting/_history", {"x": 1})
 
 
 async def test_what_is_not_built_yet_says_so(defined: Client) -> None:
@@ -352,7 +401,13 @@ async def test_unknown_parameters_are_named_or_refused(defined: Client) -> None:
     (entry,) = listed.json["entry"]
     assert entry["search"]["mode"] == "outcome"
     assert "theme" in entry["resource"]["issue"][0]["diagnostics"]
-    await refused(defined, 400, "theme", "GET", "/fhir/UserSetting?theme=dark", Prefer="handling=strict")
+    strict = {"Prefer": "handling=strict"}
+    await refused(defined, 400, "theme", "GET", "/fhir/UserSetting?theme=dark", **strict)
+    await refused(defined, 400, "theme", "POST", "/$sql?theme=dark", "SELECT 1", **strict)
+    await refused(defined, 400, "theme", "GET", "/$json-schema?theme=dark", **strict)
+    lines = {"Content_Type": "application/x-ndjson", **strict}
+    await refused(defined, 400, "theme", "POST", "/$import?theme=dark", b"{}", **lines)
+    assert (await defined.get("/_changes?sinse=5")).headers["X-Quire-Ignored"] == "sinse"
 
 
 async def test_too_many_values(defined: Client) -> None:
@@ -372,14 +427,27 @@ async def test_content_encodings(defined: Client) -> None:
     plain = b'{"a":1}'
     packed = await defined.post("/UserSetting", gzip.compress(plain), Content_Encoding="gzip")
     assert (packed.status, packed.json["a"]) == (201, 1)
-    await refused(
-        defined, 415, "Content-Encoding", "POST", "/UserSetting", plain, Content_Encoding="compress"
-    )
+    for encoding in ("compress", "br", "gzip, gzip"):
+        await refused(
+            defined, 415, "Content-Encoding", "POST", "/UserSetting", plain, Content_Encoding=encoding
+        )
     await refused(
         defined, 400, "Content-Encoding", "POST", "/UserSetting", b"not gzip at all", Content_Encoding="gzip"
     )
     bomb = gzip.compress(b'{"a":"' + b"x" * 50_000_000 + b'"}')
     await refused(defined, 413, "8388608 bytes", "POST", "/UserSetting", bomb, Content_Encoding="gzip")
+
+
+async def test_a_packed_body_that_was_cut_off_is_not_taken_for_all_of_it(defined: Client) -> None:
+    packer = zlib.compressobj(wbits=31)
+    half = packer.compress(b"a: 1\n") + packer.flush(zlib.Z_SYNC_FLUSH)
+    rest = packer.compress(b"b: 2\n") + packer.flush()
+    yaml = {"Content_Type": "text/yaml", "Content_Encoding": "gzip"}
+    for cut in (half, half + rest[:-1]):
+        await refused(defined, 400, "send all of it", "PUT", "/UserSetting/a", cut, **yaml)
+    line = {"Content_Type": "application/x-ndjson", "Content_Encoding": "gzip"}
+    await refused(defined, 400, "send all of it", "POST", "/$import", half, **line)
+    assert (await defined.put("/UserSetting/a", half + rest, **yaml)).json["b"] == 2
 
 
 async def test_pages_of_other_sites_cannot_reach_a_loopback_server(defined: Client) -> None:

@@ -109,11 +109,19 @@ def test_the_command_line_is_there_at_once() -> None:
         (["serve", "--nats-key", "key.pem"], "give --nats-cert too"),
         (["serve", "--nats", "nats://x:1", "--nats-creds", "gone"], "--nats-creds gone: No such file"),
         (["serve", "--nats", "embedded", "--stream", "a.b"], "stream name 'a.b'"),
+        (["serve", "--stream-max-age", "-1"], "--stream-max-age -1: 0 at least"),
+        (["serve", "--stream-replicas", "0"], "--stream-replicas 0: 1 at least"),
+        (["serve", "--base-url", "quire.example"], "--base-url 'quire.example': a URL such as https://"),
+        (["serve", "--base-url", "http://x/?a=b"], "--base-url 'http://x/?a=b': a URL such as https://"),
+        (["serve", "--trusted-proxy", "10.0.0.0/8"], "--trusted-proxy '10.0.0.0/8': an address such as"),
         (["stream", "check", "--nats", "off"], "there is no stream"),
         (["serve", "--nonsense"], "No such option: --nonsense"),
         (["nonsense"], "No such command 'nonsense'"),
         (["import"], "Missing argument"),
         (["verify", "--against", "5:nonsense"], "neither a tip (position:hash) nor a file"),
+        (["tail", "--url", "nowhere"], "nowhere: a URL such as http://127.0.0.1:8080 is wanted"),
+        (["import", "-", "--url", "ftp://x"], "ftp://x: a URL such as http://127.0.0.1:8080 is wanted"),
+        (["copy", "--from", "a", "--to", "mysql://x"], "'mysql://x': a URL such as postgresql://"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_one_line_and_exit_2(
@@ -123,6 +131,16 @@ def test_a_command_line_that_makes_no_sense_is_one_line_and_exit_2(
     assert told.code == 2
     assert words in told.error
     assert told.error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0", "--nats", "off"], ["import", "-"]])
+def test_a_fhir_version_that_is_not_supported_makes_no_log(data: Path, command: list[str]) -> None:
+    told = quire(*command, "--data", data, "--fhir-version", "3.0.0")
+    assert (told.code, told.error) == (
+        2,
+        "quire: FHIR 3.0.0 is not supported: use one of 4.0.1, 4.3.0, 5.0.0\n",
+    )
+    assert not data.exists()
 
 
 @pytest.mark.parametrize("command", ["export", "verify", "status"])
@@ -172,6 +190,7 @@ def test_takes_its_options_from_the_environment_and_logs_lines_of_json(data: Pat
     process.terminate()
     rest = [json.loads(line) for line in process.stderr.read().splitlines()]
     assert any(one["message"] == "request" and one["path"] == "/ready" for one in rest)
+    assert not any(one["logger"] == "aiosqlite" for one in (*said, *rest))
     assert process.wait(STOP_SECONDS_MAX) == 0
     process.stderr.close()
 
@@ -250,6 +269,12 @@ async def test_the_later_of_two_lines_for_one_resource_is_the_one_that_stays(dir
     assert quire("import", "--data", directory, "--define-open", "-", stdin=same).code == 0
     events = await read_log(directory)
     assert [json.loads(event.data)["n"] for event in events[1:] if event.data] == list(range(4500))
+
+
+def test_a_source_that_is_not_there_is_said_plainly(data: Path) -> None:
+    told = quire("import", "--data", data, "nowhere")
+    assert told.code == 1
+    assert "refused nowhere: cannot be read: there is no such file\n" in told.error
 
 
 async def test_says_what_was_refused_and_why_and_goes_on(directory: Path, tmp_path: Path) -> None:
@@ -566,6 +591,36 @@ def test_a_file_that_is_no_log_is_one_line(data: Path, command: str) -> None:
     assert told.code == 3
     assert "file is not a database" in told.error
     assert told.error.count("\n") == 1
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_tail_of_what_is_no_quire_is_one_line(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "_changes").write_text("hello")
+    site = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(site, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _listens(port), "the site listens")
+        for path, words in (("", "is no Quire: it answers"), ("/gone", "404")):
+            told = quire("tail", "--url", f"http://127.0.0.1:{port}{path}")
+            assert (told.code, told.error.count("\n")) == (2, 1)
+            assert words in told.error
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def test_tail_follows_a_server_and_epoch_mends_a_restored_log(server: Server) -> None:

@@ -256,3 +256,11 @@ def test_what_an_export_cannot_make_is_told(tmp_path: Path) -> None:
     ):
         told = quire("package", "export", *arguments, "--data", data)
         assert (told.code, why in told.error) == (2, True), told.error
+
+
+def test_a_fhir_version_that_is_not_supported_is_a_mistake_and_makes_no_log(tmp_path: Path) -> None:
+    package, empty = file(tmp_path / "acme.tgz", wards()), tmp_path / "empty"
+    told = quire("package", "install", package, "--fhir-version", "9", "--data", empty)
+    assert told.code == 2
+    assert told.error == "quire: FHIR 9 is not supported: use one of 4.0.1, 4.3.0, 5.0.0\n"
+    assert not empty.exists()

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from harness.client import Client
 
+from eventstore.batch import SEQUENCE_IDS_MAX
 from eventstore.server.app import serving
 from eventstore.server.settings import Settings
 
@@ -49,16 +50,23 @@ async def test_an_id_that_a_client_used_is_not_given(client: Client) -> None:
     await client.define("Order", idGeneration="sequence")
     position = await client.tip() + 3
     await client.put(f"/Order/{position}", {"of": "the client"})
-    await client.delete(f"/Order/{await client.tip() + 9}")
-    await client.put("/Order/other", {})
-    refused = await client.post("/Order", {"of": "the server"})
-    assert (refused.status, refused.messages) == (
-        409,
-        [f"Order/{position}, next in the sequence, was there before: send it again"],
-    )
-    await client.put("/Order/other", {})
-    assert (await client.post("/Order", {})).status == 201
+    await client.put(f"/Order/{position}.1", {"of": "the client"})
+    made = await client.post("/Order", {"of": "the server"})
+    assert (made.status, made.json["id"]) == (201, f"{position}.2")
     assert (await client.get(f"/Order/{position}")).json["of"] == "the client"
+    assert (await client.post("/Order", {})).json["id"] == str(position + 1)
+
+
+async def test_there_is_an_end_to_ids_that_clients_used(client: Client) -> None:
+    await client.define("Order", idGeneration="sequence", sequencePrefix="O-")
+    position = await client.tip() + SEQUENCE_IDS_MAX + 1
+    for n in range(SEQUENCE_IDS_MAX):
+        await client.put(f"/Order/O-{position}{f'.{n}' * (n > 0)}", {})
+    refused = await client.post("/Order", {"of": "the server"})
+    assert refused.status == 409
+    assert refused.messages[0].endswith("send it with an id of its own")
+    assert (await client.post("/Order", {"id": "own"})).status == 201
+    assert (await client.post("/Order", {})).json["id"] == f"O-{position + 1}"
 
 
 async def test_refused_ones_in_a_batch_move_those_behind_them(client: Client) -> None:

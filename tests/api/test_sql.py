@@ -181,6 +181,17 @@ async def test_too_many_rows_are_refused_with_the_remedy(filled: Client) -> None
     assert "LIMIT" in reply.messages[0]
 
 
+async def test_an_integer_of_more_than_64_bits_is_refused_or_text(filled: Client, backend: str) -> None:
+    reply = await filled.post("/$sql", f'["SELECT ? AS n", {2**64}]')
+    if backend == "postgres":
+        assert reply.json == [{"n": str(2**64)}]
+    else:
+        assert reply.status == 400
+        assert reply.messages == [
+            "a parameter is an integer of more than 64 bits, which SQLite has not: send it as text"
+        ]
+
+
 async def test_a_value_too_long_is_refused(filled: Client, backend: str) -> None:
     sqlite = "SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))"
     postgres = f"{NUMBERS} SELECT string_agg('{'x' * 10_000}', '') AS x FROM n"

@@ -184,6 +184,14 @@ class TestValidateCode:
             assert told(await colored.post(url, asked))["result"] is expected
         assert (await colored.post(url, parameters(url=URL))).status == 400
         assert (await colored.post(url, parameters(coding=coding))).status == 400
+        for wrong in ({"system": ["x"]}, {"system": {}}, {"system": 5}, {"display": {"a": 1}}):
+            for asked in (
+                parameters(url=URL, coding={**coding, **wrong}),
+                parameters(url=URL, code="red", **wrong),
+            ):
+                refused = await colored.post(url, asked)
+                assert refused.status == 400, refused.data
+                assert refused.messages == [f"the {next(iter(wrong))} of a code is text"]
 
     async def test_in_a_code_system(self, colored: Client, base: str) -> None:
         url = f"{base}/CodeSystem/$validate-code"
