@@ -62,7 +62,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
-    """Tell the scope what is wrong with the object."""
+    """Tell the scope what is wrong with the object. Most keys are no step, and most paths are never asked for."""
     for rule in node.rules:
         rule(value, path, scope)
     steps = node.steps
@@ -75,19 +75,20 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
         if type(item) is list:
             if step.many:
                 for index, one in enumerate(item):
-                    _take(step, one, (*path, key, index), scope)
+                    _take(step, one, path, (key, index), scope)
         elif step.one:
-            _take(step, item, (*path, key), scope)
+            _take(step, item, path, (key,), scope)
 
 
-def _take(step: Step, item: Any, path: Path, scope: Scope) -> None:
-    """Look at the value of a key, or at one of its items."""
-    if step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, path)
-    if step.node is not None and type(item) is dict:
-        run(step.node, item, path, scope)
+def _take(step: Step, item: Any, above: Path, place: Path, scope: Scope) -> None:
+    """Look at the value of a key, or at one of its items; `place` is where it is in what is `above`."""
+    if type(item) is dict:
+        if step.node is not None:
+            run(step.node, item, above + place, scope)
+    elif step.check is not None and (wrong := step.check(item)):
+        scope.tell(wrong, above + place)
     for rule in step.rules:
-        rule(item, path, scope)
+        rule(item, above + place, scope)
 
 
 class Planner:
@@ -224,7 +225,7 @@ class Planner:
         step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
-            partial(_take, step),
+            lambda value, path, scope: _take(step, value, path, (), scope),
         )
 
     def _shared(self, content: str) -> Node:
