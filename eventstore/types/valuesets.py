@@ -28,6 +28,7 @@ _OF_RESOURCES = frozenset(
     VALUE_SET + name for name in ("resource-types", "version-independent-all-resource-types")
 )
 _OF_TYPES = frozenset(VALUE_SET + name for name in ("defined-types", "all-types", "fhir-types"))
+_OF_NAMES = _OF_RESOURCES | _OF_TYPES
 _ABSTRACT = frozenset(("Any", "Type"))
 
 
@@ -35,7 +36,7 @@ def has_code(value_set: str, code: str, version: str, is_served: Callable[[str],
     """Whether a code is in a value set; None where that is not known. Live types are in those of types."""
     if (syntax := _BY_SYNTAX.get(value_set)) is not None:
         return syntax.fullmatch(code) is not None
-    if value_set not in _OF_RESOURCES | _OF_TYPES:
+    if value_set not in _OF_NAMES:
         return None
     return code in _names(value_set, version) or is_served(code)
 
@@ -69,7 +70,7 @@ def expansion(value_set: str, version: str, served: Iterable[str]) -> Expansion 
     """The codes of a value set that is known so; None for any other. `served` are the live types."""
     if value_set in _BY_SYNTAX:
         return Expansion(missing=f"{value_set} is known by the syntax of its codes, and has no end")
-    if value_set not in _OF_RESOURCES | _OF_TYPES:
+    if value_set not in _OF_NAMES:
         return None
     members = [
         Member(_system_of(name, version), name, name)
