@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from eventstore.body import Document
@@ -19,8 +18,8 @@ from eventstore.types.definition import (
     layers_of,
     sites,
 )
+from eventstore.types.due import compiled
 from eventstore.types.fhirpath.expression import Expression, compile_expression
-from eventstore.types.fhirpath.model import names_in
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
@@ -28,16 +27,6 @@ from eventstore.types.scope import Ruled, Scope, Types
 from eventstore.types.table import CANONICAL
 
 INVARIANT = "invariant"
-
-
-@lru_cache(maxsize=4_096)
-def _compiled(expression: str) -> tuple[Expression | None, str]:
-    """The expression, or why it cannot be checked."""
-    try:
-        found = compile_expression(expression)
-    except Invalid as error:
-        return None, str(error)
-    return (None, found.unchecked) if found.unchecked else (found, "")
 
 
 def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
@@ -48,7 +37,7 @@ def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
 
 def unchecked(definition: TypeDefinition) -> list[str]:
     """The constraints that a definition states and that cannot be checked, each with the reason."""
-    return [f"{one.key}: {why}" for one in _stated(definition) if (why := _compiled(one.expression)[1])]
+    return [f"{one.key}: {why}" for one in _stated(definition) if (why := compiled(one.expression)[1])]
 
 
 def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
@@ -60,21 +49,24 @@ def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
             yield Issue(f"the constraint {one.key} is not FHIRPath: {error}", (), "value")
 
 
-def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
+def evaluation_of(scope: Scope, environment: Environment) -> Evaluation:
+    """What the constraints of one resource are run in, one after another."""
+    resource = Node(scope.resource, _type_of(scope.resource))
+    root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
+    return Evaluation(resource, resource, root, environment)
+
+
+def check(ruled: Ruled, scope: Scope, evaluation: Evaluation) -> None:
     """Tell the scope which of the constraints do not hold, and which could not be checked with this value.
 
     Those that can never be run are not told of each time: they are in `unchecked` of their definition.
     """
-    node = Node(ruled.value, ruled.type)
-    resource = Node(scope.resource, _type_of(scope.resource))
-    root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
-    evaluation = Evaluation(node, resource, root, environment)
+    due = ruled.constraints.due(ruled.value, evaluation.types)
+    if not due:
+        return
+    evaluation.context = Node(ruled.value, ruled.constraints.type)
     verdicts: dict[Expression, bool] = {}
-    names = names_in(node, environment.types)
-    for one in ruled.constraints:
-        expression, _ = _compiled(one.expression)
-        if expression is None or _is_vacuous(expression, names):
-            continue
+    for one, expression in due:
         try:
             if expression not in verdicts:
                 verdicts[expression] = expression.holds_in(evaluation)
@@ -92,12 +84,6 @@ def conforms_to(types: Types, node: Node, url: str) -> bool | None:
         name = url.removeprefix(CANONICAL)
         return types.is_a(node.type, name) if types.definition_of(name) is not None else None
     return all(one.severity == "warning" for one in found.check(Document(node.value, b""), types))
-
-
-def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:
-    """It holds, as what it speaks of is not there."""
-    needed = expression.holds_without
-    return needed is not None and names is not None and needed.isdisjoint(names)
 
 
 def _type_of(resource: Any) -> str:

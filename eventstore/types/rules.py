@@ -9,6 +9,7 @@ from typing import Any
 from eventstore.errors import Path
 from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import EXTENSION, Binding, Constraint, Element, choice_key
+from eventstore.types.due import Constraints
 from eventstore.types.scope import Asked, Coded, Extended, Rule, Ruled, Scope, Slot
 
 
@@ -168,9 +169,10 @@ def coded(binding: Binding) -> Rule:
 
 def ruled(constraints: tuple[Constraint, ...], name: str) -> Rule:
     """The constraints hold."""
+    stated = Constraints(constraints, name)
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.waiting.append(Ruled(value, path, constraints, name))
+        scope.waiting.append(Ruled(value, path, stated))
 
     return rule
 

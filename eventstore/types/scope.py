@@ -10,7 +10,8 @@ import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
-from eventstore.types.definition import Binding, Constraint, TypeDefinition
+from eventstore.types.definition import Binding, TypeDefinition
+from eventstore.types.due import Constraints
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.jsonschema import findings
 
@@ -55,9 +56,7 @@ class Ruled(msgspec.Struct, frozen=True):
 
     value: Any
     path: Path
-    constraints: tuple[Constraint, ...]
-    type: str
-    """What FHIRPath calls the value's type: `Patient.contact` where it has none of its own."""
+    constraints: Constraints
 
 
 class Checked(Protocol):

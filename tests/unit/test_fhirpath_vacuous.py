@@ -8,7 +8,7 @@ from harness.definitions import Definitions
 from eventstore.types.datatypes import fhir
 from eventstore.types.definition import every
 from eventstore.types.fhirpath.expression import compile_expression
-from eventstore.types.fhirpath.model import names_in
+from eventstore.types.fhirpath.model import keys_of
 from eventstore.types.fhirpath.values import Node
 
 
@@ -34,12 +34,16 @@ def test_names(expression: str, names: set[str] | None) -> None:
     assert compile_expression(expression).holds_without == names
 
 
-def test_a_choice_is_there_by_its_name_and_its_key() -> None:
-    node = Node({"fixedCode": "a", "_min": {"id": "x"}}, "ElementDefinition")
-    found = names_in(node, Definitions("5.0.0").registry.environment.types)
+def test_an_element_is_there_by_its_keys() -> None:
+    types = Definitions("5.0.0").registry.environment.types
+    shape = types.shape("ElementDefinition")
+    assert shape is not None
+    found = keys_of(frozenset(("fixed", "min")), "ElementDefinition", shape)
     assert found is not None
-    assert {"fixed", "fixedCode", "min"} <= found
-    assert names_in(Node({"a": 1}, "Nope"), Definitions("5.0.0").registry.environment.types) is None
+    assert {"fixed", "fixedCode", "_fixedCode", "min", "_min"} <= found
+    assert "max" not in found
+    assert keys_of(None, "ElementDefinition", shape) is None
+    assert keys_of(frozenset(("acme", "min")), "acme-Device", shape) is None
 
 
 @pytest.mark.parametrize("version", ["4.0.1", "4.3.0", "5.0.0"])
