@@ -361,7 +361,7 @@ def _environment(registry: Registry) -> Environment:
         return found.base.rpartition("/")[2] if found is not None and found.base else base_of(name)
 
     def member_of(value: Any, url: str) -> bool | None:
-        codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
+        codes = [registry.has_code(url, system, code) for system, code, _ in codes_of(value)]
         return None if None in codes or not codes else any(codes)
 
     return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, registry))

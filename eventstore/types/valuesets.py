@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -48,19 +48,30 @@ def _names(value_set: str, version: str) -> frozenset[str]:
     return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names
 
 
-def codes_of(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
-    if isinstance(value, str):
-        yield None, value, path
-    elif isinstance(value, dict):
-        if isinstance(code := value.get("code"), str):
-            system = value.get("system")
-            yield system if isinstance(system, str) else None, code, (*path, "code")
-        if isinstance(concept := value.get("concept"), dict):
-            yield from codes_of(concept, (*path, "concept"))
-        codings = value.get("coding")
-        for index, one in enumerate(codings if isinstance(codings, list) else ()):
-            yield from codes_of(one, (*path, "coding", index))
+Code = tuple[str | None, str, Path]
+"""System, code, and its place in a value."""
+
+
+def codes_of(value: Any) -> list[Code]:
+    """Of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
+    if type(value) is str:
+        return [(None, value, ())]
+    found: list[Code] = []
+    _gather(found, value, ())
+    return found
+
+
+def _gather(found: list[Code], value: Any, place: Path) -> None:
+    if not isinstance(value, dict):
+        return
+    if isinstance(code := value.get("code"), str):
+        system = value.get("system")
+        found.append((system if isinstance(system, str) else None, code, (*place, "code")))
+    if "concept" in value:
+        _gather(found, value["concept"], (*place, "concept"))
+    codings = value.get("coding")
+    for index, one in enumerate(codings if isinstance(codings, list) else ()):
+        _gather(found, one, (*place, "coding", index))
 
 
 _SYSTEM = "http://hl7.org/fhir/"

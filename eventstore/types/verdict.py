@@ -110,19 +110,22 @@ def _urls(value: Any, path: Path) -> list[Any]:
 
 def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     """One of the codes is in the value set."""
-    value_set, codes = coded.binding.value_set, list(codes_of(coded.value, coded.path))
-    if not codes:
-        return
-    own = coded.binding.codes
-    known = [code in own if own else types.has_code(value_set, system, code) for system, code, _ in codes]
+    value_set, own = coded.binding.value_set, coded.binding.codes
+    codes, is_known = codes_of(coded.value), True
+    for system, code, _ in codes:
+        found = code in own if own else types.has_code(value_set, system, code)
+        if found:
+            return
+        is_known = is_known and found is not None
     is_required = coded.binding.strength == REQUIRED
-    if any(known) or (None in known and not is_required):
+    if not codes or not (is_known or is_required):
         return
-    if None in known:
-        scope.tell_once(f"the value set {value_set} is not known here: not checked", codes[0][2])
+    at = coded.path + codes[0][2]
+    if not is_known:
+        scope.tell_once(f"the value set {value_set} is not known here: not checked", at)
     else:
         severity = "error" if is_required else "warning"
-        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid", severity)
+        scope.tell(f"is not in the value set {value_set}", at, "code-invalid", severity)
 
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:
