@@ -68,10 +68,10 @@ def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
     for rule in node.rules:
         rule(value, path, scope)
     steps = node.steps
-    for key, item in value.items():
+    for key in value:  # noqa: PLC0206 - most keys are no step
         if key not in steps:
             continue
-        step = steps[key]
+        step, item = steps[key], value[key]
         for rule in step.beside:
             rule(value, path, scope)
         if type(item) is list:

@@ -32,13 +32,14 @@ _OF_NAMES = _OF_RESOURCES | _OF_TYPES
 _ABSTRACT = frozenset(("Any", "Type"))
 
 
-def has_code(value_set: str, code: str, version: str, is_served: Callable[[str], bool]) -> bool | None:
-    """Whether a code is in a value set; None where that is not known. Live types are in those of types."""
+def test_of(value_set: str, version: str, is_served: Callable[[str], bool]) -> Callable[[str], bool] | None:
+    """Tells whether a code is in a value set; None where that is not known. Live types are in those of types."""
     if (syntax := _BY_SYNTAX.get(value_set)) is not None:
-        return syntax.fullmatch(code) is not None
+        return lambda code: syntax.fullmatch(code) is not None
     if value_set not in _OF_NAMES:
         return None
-    return code in _names(value_set, version) or is_served(code)
+    names = _names(value_set, version)
+    return lambda code: code in names or is_served(code)
 
 
 @cache

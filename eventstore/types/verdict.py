@@ -20,19 +20,18 @@ def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sou
     """Tell the scope what else is wrong. Constraints are for a resource that is `sound` in its shape."""
     evaluation = None
     for one in scope.waiting:
-        match one:
-            case Ruled():
-                if sound:
-                    evaluation = evaluation or expressions.evaluation_of(scope, types.environment)
-                    expressions.check(one, scope, evaluation)
-            case Coded():
-                _check_code(one, scope, types)
-            case Extended():
-                _check_extension(one.value, one.path, scope, kind, types)
-            case Slot():
-                _check_slot(one, scope, document, types)
-            case Asked():
-                _check_profiles(one, scope, types)
+        if type(one) is Coded:
+            _check_code(one, scope, types)
+        elif type(one) is Ruled:
+            if sound:
+                evaluation = evaluation or expressions.evaluation_of(scope, types.environment)
+                expressions.check(one, scope, evaluation)
+        elif type(one) is Extended:
+            _check_extension(one.value, one.path, scope, kind, types)
+        elif type(one) is Slot:
+            _check_slot(one, scope, document, types)
+        elif type(one) is Asked:
+            _check_profiles(one, scope, types)
     if kind.definition.kind == "resource":
         _check_meta(scope, kind, types)
 
