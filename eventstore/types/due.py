@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from eventstore.errors import Invalid
 from eventstore.types.definition import Constraint
@@ -23,6 +23,16 @@ def compiled(expression: str) -> tuple[Expression | None, str]:
     return (None, found.unchecked) if found.unchecked else (found, "")
 
 
+class _Keyed(NamedTuple):
+    """A constraint, and the keys that tell of an object whether it holds."""
+
+    due: Due
+    without: frozenset[str] | None
+    """It holds where there is none of these; None where that is not told by keys."""
+    having: tuple[str, ...]
+    """It holds where something is at one of these."""
+
+
 class Constraints:
     """What holds for the values at one place. Compiled when the first value is there. Threads may share it."""
 
@@ -30,7 +40,7 @@ class Constraints:
         self.type = type
         """What FHIRPath calls the values' type: `Patient.contact` where they have none of their own."""
         self._stated = stated
-        self._known: tuple[Shape, list[tuple[Due, frozenset[str] | None]]] | None = None
+        self._known: tuple[Shape, list[_Keyed]] | None = None
 
     @cached_property
     def _all(self) -> list[Due]:
@@ -38,13 +48,26 @@ class Constraints:
         return [(one, expression) for one, expression in found if expression is not None]
 
     def due(self, value: Any, types: Types) -> list[Due]:
-        """Those that can be run, without those that hold as what they speak of is not there."""
+        """Those that can be run, without those that hold by what is there and what is not."""
         shape = types.shape(self.type) if type(value) is dict else None
         if shape is None:
             return self._all
         known = self._known
         if known is None or known[0] is not shape:
-            keys = [keys_of(expression.holds_without, self.type, shape) for _, expression in self._all]
-            known = self._known = shape, list(zip(self._all, keys, strict=True))
+            known = self._known = shape, [self._keyed(one, shape) for one in self._all]
         there = value.keys()
-        return [one for one, keys in known[1] if keys is None or not there.isdisjoint(keys)]
+        return [
+            one
+            for one, without, having in known[1]
+            if (without is None or not there.isdisjoint(without)) and not (having and _has(value, having))
+        ]
+
+    def _keyed(self, due: Due, shape: Shape) -> _Keyed:
+        without, having = due[1].holds_without, due[1].holds_with
+        keys = keys_of(having, self.type, shape) if having else None
+        return _Keyed(due, keys_of(without, self.type, shape), tuple(sorted(keys or ())))
+
+
+def _has(value: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Something is at one of the keys. (What is false, 0 or empty does not count: then the constraint is run.)"""
+    return any(map(value.get, keys))

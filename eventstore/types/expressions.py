@@ -20,7 +20,6 @@ from eventstore.types.definition import (
 )
 from eventstore.types.due import compiled
 from eventstore.types.fhirpath.expression import Expression, compile_expression
-from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Ruled, Scope, Types
@@ -49,26 +48,33 @@ def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
             yield Issue(f"the constraint {one.key} is not FHIRPath: {error}", (), "value")
 
 
-def evaluation_of(scope: Scope, environment: Environment) -> Evaluation:
-    """What the constraints of one resource are run in, one after another."""
-    resource = Node(scope.resource, _type_of(scope.resource))
-    root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
-    return Evaluation(resource, resource, root, environment)
+def _evaluation(ruled: Ruled, scope: Scope) -> Evaluation:
+    """What constraints are run in: one of a resource, for one value after another."""
+    if scope.evaluation is None:
+        resource = Node(scope.resource, _type_of(scope.resource))
+        is_root = scope.container is scope.resource
+        root = resource if is_root else Node(scope.container, _type_of(scope.container))
+        scope.evaluation = Evaluation(resource, resource, root, scope.types.environment)
+    scope.evaluation.context = Node(ruled.value, ruled.constraints.type)
+    return scope.evaluation
 
 
-def check(ruled: Ruled, scope: Scope, evaluation: Evaluation) -> None:
+def check(ruled: Ruled, scope: Scope) -> None:
     """Tell the scope which of the constraints do not hold, and which could not be checked with this value.
 
     Those that can never be run are not told of each time: they are in `unchecked` of their definition.
     """
-    due = ruled.constraints.due(ruled.value, evaluation.types)
+    due = ruled.constraints.due(ruled.value, scope.types.environment.types)
     if not due:
         return
-    evaluation.context = Node(ruled.value, ruled.constraints.type)
+    is_text, evaluation = type(ruled.value) is str, None
     verdicts: dict[Expression, bool] = {}
     for one, expression in due:
         try:
-            if expression not in verdicts:
+            if expression not in verdicts and is_text and expression.of_text is not None:
+                verdicts[expression] = expression.of_text(ruled.value)
+            elif expression not in verdicts:
+                evaluation = evaluation or _evaluation(ruled, scope)
                 verdicts[expression] = expression.holds_in(evaluation)
             if not verdicts[expression]:
                 what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"

@@ -13,6 +13,7 @@ from eventstore.errors import Issue, Path
 from eventstore.types.definition import Binding, TypeDefinition
 from eventstore.types.due import Constraints
 from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.jsonschema import findings
 
 Rule = Callable[[Any, Path, "Scope"], None]
@@ -104,7 +105,7 @@ class Types(Protocol):
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = ("container", "issues", "resource", "told", "types", "waiting")
+    __slots__ = ("container", "evaluation", "issues", "resource", "told", "types", "waiting")
 
     def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
@@ -113,6 +114,8 @@ class Scope:
         self.issues: list[Issue] = []
         self.waiting: list[Slot | Asked | Extended | Coded | Ruled] = []
         """What is to be looked at after the plan."""
+        self.evaluation: Evaluation | None = None
+        """Of the constraints in FHIRPath, once one has to be run."""
         self.told: set[str] | None = None
         """What was told of as not known."""
 

@@ -18,14 +18,12 @@ MODIFIER_EXTENSION = "modifierExtension"
 
 def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sound: bool) -> None:
     """Tell the scope what else is wrong. Constraints are for a resource that is `sound` in its shape."""
-    evaluation = None
     for one in scope.waiting:
         if type(one) is Coded:
             _check_code(one, scope, types)
         elif type(one) is Ruled:
             if sound:
-                evaluation = evaluation or expressions.evaluation_of(scope, types.environment)
-                expressions.check(one, scope, evaluation)
+                expressions.check(one, scope)
         elif type(one) is Extended:
             _check_extension(one.value, one.path, scope, kind, types)
         elif type(one) is Slot:
