@@ -14,7 +14,7 @@ Check = Callable[[Any], str]
 """What is wrong with a value, or nothing. A value of the wrong JSON type is for the schema to find."""
 
 MAX_INTEGER64 = 2**63 - 1
-_FEWEST_DAYS = "28"
+_FEWEST_DAYS, _MOST_DAYS = "28", "31"
 
 
 def check_id(value: Any) -> str:
@@ -26,7 +26,7 @@ _ID = re.compile(ID.replace("$", r"\Z"))
 
 def _check_day(value: Any) -> str:
     """The pattern lets in 31 days a month."""
-    if not isinstance(value, str) or not _FEWEST_DAYS < value[8:10] <= "31":
+    if type(value) is not str or value[8:10] <= _FEWEST_DAYS or value[8:10] > _MOST_DAYS:
         return ""
     try:
         days = monthrange(int(value[:4]), int(value[5:7]))[1]

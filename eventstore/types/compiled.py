@@ -197,7 +197,7 @@ class CompiledType:
             scope.issues = [issue for issue in scope.issues if issue.code != INVARIANT]
         if scope.waiting or (type(document.value) is dict and "meta" in document.value):
             follow(scope, self, document, types, sound=is_valid)
-        if is_valid and not scope.issues:
+        if is_valid and len(scope.issues) < 2:
             return scope.issues
         return arranged(self._explain(document, scope.issues, is_valid), document.value)
 

@@ -43,7 +43,9 @@ class Expansion(msgspec.Struct, frozen=True, dict=True):
 
     def has(self, system: str | None, code: str) -> bool | None:
         """Whether a code is in it, in whatever system where none is said; None where that is not known."""
-        return self.find(system, code) is not None or (None if self.missing else False)
+        if self.members and self.find(system, code) is not None:
+            return True
+        return None if self.missing else False
 
     def find(self, system: str | None, code: str) -> Member | None:
         """The code as it is in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from eventstore.body import Document
@@ -19,9 +19,10 @@ from eventstore.types.definition import (
     layers_of,
     sites,
 )
+from eventstore.types.due import compiled
 from eventstore.types.fhirpath.expression import Expression, compile_expression
 from eventstore.types.fhirpath.model import Types as Shapes
-from eventstore.types.fhirpath.model import base_of, names_in
+from eventstore.types.fhirpath.model import base_of
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.fhirpath.values import Node
@@ -32,16 +33,6 @@ from eventstore.types.valuesets import codes_of
 INVARIANT = "invariant"
 
 
-@lru_cache(maxsize=4_096)
-def _compiled(expression: str) -> tuple[Expression | None, str]:
-    """The expression, or why it cannot be checked."""
-    try:
-        found = compile_expression(expression)
-    except Invalid as error:
-        return None, str(error)
-    return (None, found.unchecked) if found.unchecked else (found, "")
-
-
 def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
     for one in (*definition.constraints, *(c for e in every(definition.elements) for c in e.constraints)):
         if one.expression:
@@ -50,7 +41,7 @@ def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
 
 def unchecked(definition: TypeDefinition) -> list[str]:
     """The constraints that a definition states and that cannot be checked, each with the reason."""
-    return [f"{one.key}: {why}" for one in _stated(definition) if (why := _compiled(one.expression)[1])]
+    return [f"{one.key}: {why}" for one in _stated(definition) if (why := compiled(one.expression)[1])]
 
 
 def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
@@ -62,23 +53,33 @@ def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
             yield Issue(f"the constraint {one.key} is not FHIRPath: {error}", (), "value")
 
 
-def check(ruled: Ruled, scope: Scope, environment: Environment) -> None:
+def _evaluation(ruled: Ruled, scope: Scope) -> Evaluation:
+    """What constraints are run in: one of a resource, for one value after another."""
+    if scope.evaluation is None:
+        resource = Node(scope.resource, _type_of(scope.resource))
+        is_root = scope.container is scope.resource
+        root = resource if is_root else Node(scope.container, _type_of(scope.container))
+        scope.evaluation = Evaluation(resource, resource, root, scope.types.environment)
+    scope.evaluation.context = Node(ruled.value, ruled.constraints.type)
+    return scope.evaluation
+
+
+def check(ruled: Ruled, scope: Scope) -> None:
     """Tell the scope which of the constraints do not hold, and which could not be checked with this value.
 
     Those that can never be run are not told of each time: they are in `unchecked` of their definition.
     """
-    node = Node(ruled.value, ruled.type)
-    resource = Node(scope.resource, _type_of(scope.resource))
-    root = resource if scope.container is scope.resource else Node(scope.container, _type_of(scope.container))
-    evaluation = Evaluation(node, resource, root, environment)
+    due = ruled.constraints.due(ruled.value, scope.types.environment.types)
+    if not due:
+        return
+    is_text, evaluation = type(ruled.value) is str, None
     verdicts: dict[Expression, bool] = {}
-    names = names_in(node, environment.types)
-    for one in ruled.constraints:
-        expression, _ = _compiled(one.expression)
-        if expression is None or _is_vacuous(expression, names):
-            continue
+    for one, expression in due:
         try:
-            if expression not in verdicts:
+            if expression not in verdicts and is_text and expression.of_text is not None:
+                verdicts[expression] = expression.of_text(ruled.value)
+            elif expression not in verdicts:
+                evaluation = evaluation or _evaluation(ruled, scope)
                 verdicts[expression] = expression.holds_in(evaluation)
             if not verdicts[expression]:
                 what = f"{one.human.rstrip('.')} ({one.key})" if one.human else f"{one.key}: {one.expression}"
@@ -104,16 +105,10 @@ def environment(types: Types, find: Callable[[str], TypeDefinition | None]) -> E
         return found.base.rpartition("/")[2] if found is not None and found.base else base_of(name)
 
     def member_of(value: Any, url: str) -> bool | None:
-        codes = [types.has_code(url, system, code) for system, code, _ in codes_of(value, ())]
+        codes = [types.has_code(url, system, code) for system, code, _ in codes_of(value)]
         return None if None in codes or not codes else any(codes)
 
     return Environment(Shapes(find, base), member_of=member_of, conforms_to=partial(conforms_to, types))
-
-
-def _is_vacuous(expression: Expression, names: set[str] | None) -> bool:
-    """It holds, as what it speaks of is not there."""
-    needed = expression.holds_without
-    return needed is not None and names is not None and needed.isdisjoint(names)
 
 
 def _type_of(resource: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -50,44 +50,49 @@ class Step(msgspec.Struct, frozen=True):
     check: Check | None = None
     node: Node | None = None
     many: bool = False
-    """It is an array. A value of another shape is for the schema to refuse."""
+    """It is an array whose items are looked at. A value of another shape is for the schema to refuse."""
     one: bool = True
     rules: tuple[Rule, ...] = ()
     """For the value, or for each item."""
     beside: tuple[Rule, ...] = ()
     """For the object that has the key."""
+    gaps: Rule | None = None
+    """For the object that has an array with a null at the key."""
 
     def __bool__(self) -> bool:
-        return bool(self.check or self.node or self.rules or self.beside)
+        return bool(self.check or self.node or self.rules or self.beside or self.gaps)
 
 
 def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
-    """Tell the scope what is wrong with the object."""
+    """Tell the scope what is wrong with the object. Most keys are no step, and most paths are never asked for."""
     for rule in node.rules:
         rule(value, path, scope)
     steps = node.steps
-    for key, item in value.items():
+    for key in value:  # noqa: PLC0206 - most keys are no step
         if key not in steps:
             continue
-        step = steps[key]
+        step, item = steps[key], value[key]
         for rule in step.beside:
             rule(value, path, scope)
         if type(item) is list:
+            if step.gaps is not None and None in item:
+                step.gaps(value, path, scope)
             if step.many:
                 for index, one in enumerate(item):
-                    _take(step, one, (*path, key, index), scope)
+                    _take(step, one, path, (key, index), scope)
         elif step.one:
-            _take(step, item, (*path, key), scope)
+            _take(step, item, path, (key,), scope)
 
 
-def _take(step: Step, item: Any, path: Path, scope: Scope) -> None:
-    """Look at the value of a key, or at one of its items."""
-    if step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, path)
-    if step.node is not None and type(item) is dict:
-        run(step.node, item, path, scope)
+def _take(step: Step, item: Any, above: Path, place: Path, scope: Scope) -> None:
+    """Look at the value of a key, or at one of its items; `place` is where it is in what is `above`."""
+    if type(item) is dict:
+        if step.node is not None:
+            run(step.node, item, above + place, scope)
+    elif step.check is not None and (wrong := step.check(item)):
+        scope.tell(wrong, above + place)
     for rule in step.rules:
-        rule(item, path, scope)
+        rule(item, above + place, scope)
 
 
 class Planner:
@@ -131,20 +136,23 @@ class Planner:
                 element = self.plan(self._library["Element"])
                 is_one = site.either or not site.collection
                 node.steps[f"_{site.name}"] = Step(None, element, site.collection, is_one, (), twins)
-        node.rules.extend(self._choices(there))
+        self._choose(node, there)
         required = [site.name for site in there if site.required and self._is_needed(site)]
         if required:
             node.rules.append(rules.needed(tuple(required)))
         held = [element for site in there for element in site.stated if element.extension_url]
         node.rules.extend(rules.held_by_extension(element) for element in held)
 
-    def _choices(self, there: list[Site]) -> Iterator[Rule]:
+    def _choose(self, node: Node, there: list[Site]) -> None:
         """At most one option, of those that are known; where a layer requires the choice, one of its options."""
         for choice in dict.fromkeys(one.choice for site in there for one in site.stated if one.choice):
             options = [(site.name, one) for site in there for one in site.stated if one.choice == choice]
-            required = any(element.required for _, element in options)
             names = list(dict.fromkeys(name for name, _ in options))
-            yield rules.only_one(choice, names, required=required, strict=self._strict)
+            rule, keys = rules.only_one(choice, names, strict=self._strict)
+            if len(names) > 1:
+                _beside(node, keys, rule)
+            if any(element.required for _, element in options):
+                node.rules.append(rules.one_needed(choice, names, keys))
 
     def _is_needed(self, site: Site) -> bool:
         """Whether it is for the plan to say that it is required: a primitive, which may be there by its `_x`."""
@@ -165,7 +173,14 @@ class Planner:
         if used is not None and is_new and holds_resource(used.name, self._library):
             of_item.append(rules.slot(used.name))
         is_one = site.either or not site.collection
-        return Step(check, node, site.collection, is_one, tuple(of_item), tuple(self._beside(site, at)))
+        empty = rules.gaps(site.name) if self._has_places(site) else None
+        has_work = bool(check or node or of_item)
+        beside = tuple(self._sliced(site, at))
+        return Step(check, node, site.collection and has_work, is_one, tuple(of_item), beside, empty)
+
+    def _has_places(self, site: Site) -> bool:
+        """Whether it is an array that may have empty places."""
+        return self._strict and site.is_new and site.collection and self._is_primitive(site)
 
     def _of_item(self, site: Site, at: str) -> Iterator[Rule]:
         said = [target_of(site.shape.content, self._library)] if site.is_new and site.shape.content else []
@@ -184,9 +199,7 @@ class Planner:
                 yield rules.coded(msgspec.structs.replace(element.binding, codes=element.enum))
             yield from _constrained(element.constraints if self._strict else (), _type_of(site, at))
 
-    def _beside(self, site: Site, at: str) -> Iterator[Rule]:
-        if self._strict and site.is_new and site.collection and self._is_primitive(site):
-            yield rules.gaps(site.name)
+    def _sliced(self, site: Site, at: str) -> Iterator[Rule]:
         for element in site.stated:
             if element.slicing is not None:
                 yield sliced(site, element.slicing, partial(self._part, at))
@@ -224,7 +237,7 @@ class Planner:
         step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
-            partial(_take, step),
+            lambda value, path, scope: _take(step, value, path, (), scope),
         )
 
     def _shared(self, content: str) -> Node:
@@ -249,10 +262,15 @@ def _constrain(node: Node, constraints: tuple[Constraint, ...], type: str) -> No
     for stated in _checked(constraints):
         if not stated.keys:
             node.rules.append(stated.rule)
-        for key in stated.keys:
-            step = node.steps.get(key, Step())
-            node.steps[key] = msgspec.structs.replace(step, beside=(*step.beside, stated.rule))
+        _beside(node, stated.keys, stated.rule)
     node.rules.extend(_evaluated(constraints, type))
+
+
+def _beside(node: Node, keys: Iterable[str], rule: Rule) -> None:
+    """Give a node a rule that waits at keys."""
+    for key in keys:
+        step = node.steps.get(key, Step())
+        node.steps[key] = msgspec.structs.replace(step, beside=(*step.beside, rule))
 
 
 def _constrained(constraints: tuple[Constraint, ...], type: str) -> Iterator[Rule]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from eventstore.types.rebuilding import called, rebuilt
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS, Terminology
-from eventstore.types.valuesets import expansion, has_code
+from eventstore.types.valuesets import expansion, test_of
 
 FORMATS: tuple[Format, ...] = (Entities(), StructureDefinitions(), FHIRSchemas(), Prefixes())
 """Each without a definition."""
@@ -217,9 +218,18 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         """Whether a code is in a value set; None where that is not known."""
-        url = value_set.partition("|")[0]
-        known = has_code(url, code, self.fhir_version, lambda name: self.served(name) is not None)
-        return known if known is not None else self.expand(value_set).has(system, code)
+        return self._test_of(value_set)(system, code)
+
+    @cached_property
+    def _test_of(self) -> Callable[[str], Callable[[str | None, str], bool | None]]:
+        """By the name of a value set, whether a code is in it: made once for each that is asked for."""
+
+        def make(value_set: str) -> Callable[[str | None, str], bool | None]:
+            url = value_set.partition("|")[0]
+            test = test_of(url, self.fhir_version, lambda name: self.served(name) is not None)
+            return self.expand(value_set).has if test is None else lambda system, code: test(code)
+
+        return lru_cache(maxsize=4_096)(make)
 
     def expand(self, value_set: str) -> Expansion:
         """The codes of the value set of a URL (`url|version` of that version) or of `ValueSet/id`."""

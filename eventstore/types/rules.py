@@ -9,11 +9,15 @@ from typing import Any
 from eventstore.errors import Path
 from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import EXTENSION, Binding, Constraint, Element, choice_key
+from eventstore.types.due import Constraints
 from eventstore.types.scope import Asked, Coded, Extended, Rule, Ruled, Scope, Slot
 
 
-def only_one(choice: str, options: list[str], *, required: bool, strict: bool) -> Rule:
-    """At most one key of a choice; one at least where it is required. `_x` stands for `x`, where rules are strict."""
+def only_one(choice: str, options: list[str], *, strict: bool) -> tuple[Rule, frozenset[str]]:
+    """At most one key of a choice, and the keys that it is about. `_x` stands for `x`, where rules are strict.
+
+    For an object that has one of the keys; told for each that it has, and what is told twice counts once.
+    """
     keys = {name: name for name in options}
     if strict:
         keys |= {f"_{name}": name for name in options}
@@ -21,15 +25,21 @@ def only_one(choice: str, options: list[str], *, required: bool, strict: bool) -
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         if len(among := keys.keys() & value.keys()) == 1:
             return
-        if not among:
-            if required:
-                scope.tell(f"is required: {' or '.join(options)}", (*path, choice), "required")
-            return
         given = [key for key in value if key in among]
         first = keys[given[0]]
         for key in given[1:]:
             if keys[key] != first:
                 scope.tell(f"{first} is there already: one {choice}[x] is allowed", (*path, key), "structure")
+
+    return rule, frozenset(keys)
+
+
+def one_needed(choice: str, options: list[str], keys: frozenset[str]) -> Rule:
+    """One of the keys of a choice that is required."""
+
+    def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
+        if keys.isdisjoint(value):
+            scope.tell(f"is required: {' or '.join(options)}", (*path, choice), "required")
 
     return rule
 
@@ -93,14 +103,11 @@ def points_to(targets: tuple[str, ...]) -> Rule:
 
 
 def gaps(name: str) -> Rule:
-    """An empty place in an array of primitives has an extension in the array's twin."""
+    """An empty place in an array of primitives has an extension in the array's twin. For an array with such a place."""
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        items = value[name]
-        if type(items) is not list or None not in items:
-            return
         twins = value.get(f"_{name}")
-        for index, item in enumerate(items):
+        for index, item in enumerate(value[name]):
             if item is None and _place(twins, index) is None:
                 scope.tell(f"null, and no extension in _{name}: leave the item out", (*path, name, index))
 
@@ -113,21 +120,21 @@ def _place(items: Any, index: int) -> Any:
 
 def twin(name: str) -> Rule:
     """What belongs to a primitive: of an array as long as the array; an id alone only beside a value."""
+    key = f"_{name}"
 
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        twins, items = value[f"_{name}"], value.get(name)
-        at = (*path, f"_{name}")
+        twins, items = value[key], value.get(name)
         if type(twins) is not list:
             if items is None and _is_id(twins):
-                scope.tell(_ONLY_AN_ID, at, "structure")
+                scope.tell(_ONLY_AN_ID, (*path, key), "structure")
         elif type(items) is list and len(items) != len(twins):
             message = f"{len(twins)} items, where {name} has {len(items)}: write null for an empty place"
-            scope.tell(message, at, "structure")
+            scope.tell(message, (*path, key), "structure")
         else:
             for index, one in enumerate(twins):
                 if _place(items, index) is None and (one is None or _is_id(one)):
                     what = f"null, and nothing in {name}: leave the item out" if one is None else _ONLY_AN_ID
-                    scope.tell(what, (*at, index), "structure")
+                    scope.tell(what, (*path, key, index), "structure")
 
     return rule
 
@@ -168,9 +175,10 @@ def coded(binding: Binding) -> Rule:
 
 def ruled(constraints: tuple[Constraint, ...], name: str) -> Rule:
     """The constraints hold."""
+    stated = Constraints(constraints, name)
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.waiting.append(Ruled(value, path, constraints, name))
+        scope.waiting.append(Ruled(value, path, stated))
 
     return rule
 

@@ -10,8 +10,10 @@ import msgspec
 
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
-from eventstore.types.definition import Binding, Constraint, TypeDefinition
+from eventstore.types.definition import Binding, TypeDefinition
+from eventstore.types.due import Constraints
 from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.jsonschema import findings
 
 Rule = Callable[[Any, Path, "Scope"], None]
@@ -55,9 +57,7 @@ class Ruled(msgspec.Struct, frozen=True):
 
     value: Any
     path: Path
-    constraints: tuple[Constraint, ...]
-    type: str
-    """What FHIRPath calls the value's type: `Patient.contact` where it has none of its own."""
+    constraints: Constraints
 
 
 class Checked(Protocol):
@@ -109,7 +109,7 @@ class Types(Protocol):
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = ("container", "issues", "resource", "told", "types", "waiting")
+    __slots__ = ("container", "evaluation", "issues", "resource", "told", "types", "waiting")
 
     def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
@@ -118,6 +118,8 @@ class Scope:
         self.issues: list[Issue] = []
         self.waiting: list[Slot | Asked | Extended | Coded | Ruled] = []
         """What is to be looked at after the plan."""
+        self.evaluation: Evaluation | None = None
+        """Of the constraints in FHIRPath, once one has to be run."""
         self.told: set[str] | None = None
         """What was told of as not known."""
 

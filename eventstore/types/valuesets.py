@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -28,16 +28,18 @@ _OF_RESOURCES = frozenset(
     VALUE_SET + name for name in ("resource-types", "version-independent-all-resource-types")
 )
 _OF_TYPES = frozenset(VALUE_SET + name for name in ("defined-types", "all-types", "fhir-types"))
+_OF_NAMES = _OF_RESOURCES | _OF_TYPES
 _ABSTRACT = frozenset(("Any", "Type"))
 
 
-def has_code(value_set: str, code: str, version: str, is_served: Callable[[str], bool]) -> bool | None:
-    """Whether a code is in a value set; None where that is not known. Live types are in those of types."""
+def test_of(value_set: str, version: str, is_served: Callable[[str], bool]) -> Callable[[str], bool] | None:
+    """Tells whether a code is in a value set; None where that is not known. Live types are in those of types."""
     if (syntax := _BY_SYNTAX.get(value_set)) is not None:
-        return syntax.fullmatch(code) is not None
-    if value_set not in _OF_RESOURCES | _OF_TYPES:
+        return lambda code: syntax.fullmatch(code) is not None
+    if value_set not in _OF_NAMES:
         return None
-    return code in _names(value_set, version) or is_served(code)
+    names = _names(value_set, version)
+    return lambda code: code in names or is_served(code)
 
 
 @cache
@@ -47,19 +49,30 @@ def _names(value_set: str, version: str) -> frozenset[str]:
     return names | core_types(version) | _ABSTRACT if value_set in _OF_TYPES else names
 
 
-def codes_of(value: Any, path: Path) -> Iterator[tuple[str | None, str, Path]]:
-    """System, code and place of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
-    if isinstance(value, str):
-        yield None, value, path
-    elif isinstance(value, dict):
-        if isinstance(code := value.get("code"), str):
-            system = value.get("system")
-            yield system if isinstance(system, str) else None, code, (*path, "code")
-        if isinstance(concept := value.get("concept"), dict):
-            yield from codes_of(concept, (*path, "concept"))
-        codings = value.get("coding")
-        for index, one in enumerate(codings if isinstance(codings, list) else ()):
-            yield from codes_of(one, (*path, "coding", index))
+Code = tuple[str | None, str, Path]
+"""System, code, and its place in a value."""
+
+
+def codes_of(value: Any) -> list[Code]:
+    """Of a code, a Coding or Quantity, or each Coding of a CodeableConcept or CodeableReference."""
+    if type(value) is str:
+        return [(None, value, ())]
+    found: list[Code] = []
+    _gather(found, value, ())
+    return found
+
+
+def _gather(found: list[Code], value: Any, place: Path) -> None:
+    if not isinstance(value, dict):
+        return
+    if isinstance(code := value.get("code"), str):
+        system = value.get("system")
+        found.append((system if isinstance(system, str) else None, code, (*place, "code")))
+    if "concept" in value:
+        _gather(found, value["concept"], (*place, "concept"))
+    codings = value.get("coding")
+    for index, one in enumerate(codings if isinstance(codings, list) else ()):
+        _gather(found, one, (*place, "coding", index))
 
 
 _SYSTEM = "http://hl7.org/fhir/"
@@ -69,7 +82,7 @@ def expansion(value_set: str, version: str, served: Iterable[str]) -> Expansion 
     """The codes of a value set that is known so; None for any other. `served` are the live types."""
     if value_set in _BY_SYNTAX:
         return Expansion(missing=f"{value_set} is known by the syntax of its codes, and has no end")
-    if value_set not in _OF_RESOURCES | _OF_TYPES:
+    if value_set not in _OF_NAMES:
         return None
     members = [
         Member(_system_of(name, version), name, name)

@@ -19,17 +19,17 @@ MODIFIER_EXTENSION = "modifierExtension"
 def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sound: bool) -> None:
     """Tell the scope what else is wrong. Constraints are for a resource that is `sound` in its shape."""
     for one in scope.waiting:
-        match one:
-            case Slot():
-                _check_slot(one, scope, document, types)
-            case Asked():
-                _check_profiles(one, scope, types)
-            case Extended():
-                _check_extension(one.value, one.path, scope, kind, types)
-            case Coded():
-                _check_code(one, scope, types)
-            case Ruled() if sound:
-                expressions.check(one, scope, types.environment)
+        if type(one) is Coded:
+            _check_code(one, scope, types)
+        elif type(one) is Ruled:
+            if sound:
+                expressions.check(one, scope)
+        elif type(one) is Extended:
+            _check_extension(one.value, one.path, scope, kind, types)
+        elif type(one) is Slot:
+            _check_slot(one, scope, document, types)
+        elif type(one) is Asked:
+            _check_profiles(one, scope, types)
     if kind.definition.kind == "resource":
         _check_meta(scope, kind, types)
 
@@ -107,19 +107,22 @@ def _urls(value: Any, path: Path) -> list[Any]:
 
 def _check_code(coded: Coded, scope: Scope, types: Types) -> None:
     """One of the codes is in the value set."""
-    value_set, codes = coded.binding.value_set, list(codes_of(coded.value, coded.path))
-    if not codes:
-        return
-    own = coded.binding.codes
-    known = [code in own if own else types.has_code(value_set, system, code) for system, code, _ in codes]
+    value_set, own = coded.binding.value_set, coded.binding.codes
+    codes, is_known = codes_of(coded.value), True
+    for system, code, _ in codes:
+        found = code in own if own else types.has_code(value_set, system, code)
+        if found:
+            return
+        is_known = is_known and found is not None
     is_required = coded.binding.strength == REQUIRED
-    if any(known) or (None in known and not is_required):
+    if not codes or not (is_known or is_required):
         return
-    if None in known:
-        scope.tell_once(f"the value set {value_set} is not known here: not checked", codes[0][2])
+    at = coded.path + codes[0][2]
+    if not is_known:
+        scope.tell_once(f"the value set {value_set} is not known here: not checked", at)
     else:
         severity = "error" if is_required else "warning"
-        scope.tell(f"is not in the value set {value_set}", codes[0][2], "code-invalid", severity)
+        scope.tell(f"is not in the value set {value_set}", at, "code-invalid", severity)
 
 
 def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:

@@ -146,14 +146,15 @@ def children_named(items: list[Any], name: str, types: Types) -> list[Any]:
     return found
 
 
-def names_in(node: Node, types: Types) -> set[str] | None:
-    """What may be asked for by name at a node and found; None where nobody can say."""
-    value, shape = node.value, types.shape(node.type)
-    if type(value) is not dict or shape is None:
+def keys_of(names: frozenset[str] | None, type: str, shape: Shape) -> frozenset[str] | None:
+    """By which keys an object of the type has something that is asked for by one of the names.
+
+    None where that is not told by keys: of the names, or as one of them is that of the type.
+    """
+    if names is None or type.replace("-", ".").partition(".")[0] in names:
         return None
-    keys = {key[1:] if key[:1] == "_" else key for key in value}
-    names = {shape.keyed[key].name for key in keys if key in shape.keyed}
-    return keys | names | {node.type.replace("-", ".").partition(".")[0]}
+    keys = names.union(field.key for name in names for field in shape.named.get(name, ()))
+    return keys.union(f"_{key}" for key in keys)
 
 
 def is_there(node: Node, name: str, types: Types) -> bool:
