@@ -22,8 +22,8 @@ from eventstore.deciding import (
     commands_of,
     counts_of,
     keys_of,
+    registry_at,
 )
-from eventstore.deciding import registry_at as registry_at  # noqa: PLC0414 - the shell asks for it here
 from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from eventstore.command import Key
+from eventstore.deciding import registry_at
 from eventstore.errors import Invalid
 from eventstore.event import Position
 from eventstore.log.base import EventLog, Span
@@ -22,7 +23,6 @@ from eventstore.types.definition import every, named_in
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS
-from eventstore.writer import registry_at
 
 EXAMPLES_MAX = 1000
 """Of one type."""

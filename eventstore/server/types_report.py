@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from eventstore.deciding import registry_at
 from eventstore.event import Position
 from eventstore.log.base import EventLog
 from eventstore.server.exporting import totals
 from eventstore.types.registry import Registry
-from eventstore.writer import registry_at
 
 
 class Budget(msgspec.Struct, frozen=True):

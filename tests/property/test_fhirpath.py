@@ -84,7 +84,7 @@ questions = st.recursive(
     st.one_of(
         st.sampled_from(["true", "false", "{}", "active", "active.not()"]),
         _applied(arithmetic, "({} = {})", "({} < {})", "({} >= {})", "({} != {})"),
-        _applied(words, "({} = {})", "{}.startsWith({})", "{}.endsWith({})", "({} < {})"),
+        _applied(words, "({} = {})", "('a' & {}).startsWith({})", "('a' & {}).endsWith({})", "({} < {})"),
         _applied(many, "{}.exists()", "{}.empty()", "{}.isDistinct()"),
         _applied(plain, "{}.subsetOf({})", "{}.supersetOf({})"),
         st.builds("{}.{}({})".format, many, st.sampled_from(["exists", "all"]), st.sampled_from(FILTERS)),
@@ -123,6 +123,7 @@ NO_ORDER = "6.2: both are of the same type, of those that have an order"
 TRUNCATED = "6.6.6: mod is what is left by a truncated division"
 UNION = "6.5.1: union eliminates duplicates, by equals"
 EXCLUDE = "5.3.9: only the elements that do not appear in the other collection"
+BEGINS = "5.6: if the prefix is the empty string, the result is true"
 GRAMMAR = "Appendix A: the grammar"
 
 KNOWN: list[tuple[str, Any, Any, str]] = [
@@ -136,6 +137,7 @@ KNOWN: list[tuple[str, Any, Any, str]] = [
     ("7 mod (1 - 3)", [1], [-1], TRUNCATED),
     ("name.rank | 1", [1, 2], [1, 2, 1], UNION),
     ("note.where(true).exclude(note)", [], ["a", "b", "a"], EXCLUDE),
+    ("''.startsWith('')", [True], [False], BEGINS),
     ("true > false", Invalid, [True], NO_ORDER),
     ("status.a b c", Invalid, [], GRAMMAR),
     ("status..a", Invalid, [], GRAMMAR),
