@@ -93,15 +93,17 @@ def export(
     db: Db = "",
     type: Types = None,
     format: Annotated[
-        FileFormat,
+        FileFormat | None,
         typer.Option(
-            help="In a folder: ndjson is a file for each type, json and yaml one for each resource."
+            help="Without it as the file's name ends, else ndjson. In a folder: ndjson is a file for each type, json and "
+            "yaml one for each resource."
         ),
-    ] = FileFormat.ndjson,
+    ] = None,
 ) -> int:
-    from eventstore.server import commands
+    from eventstore.server import commands, exporting
 
-    commands.run(commands.export(Place(data, db), to, format.value, _listed(type)))
+    written = format.value if format is not None else exporting.format_of(to)
+    commands.run(commands.export(Place(data, db), to, written, _listed(type)))
     return FINE
 
 

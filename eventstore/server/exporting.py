@@ -22,6 +22,7 @@ from eventstore.yaml import from_json
 
 Format = Literal["ndjson", "json", "yaml"]
 STDOUT = "-"
+_ENDS: dict[str, Format] = {".json": "json", ".yaml": "yaml", ".yml": "yaml"}
 
 _SQL = {dialect: queries("projections.sql", dialect) for dialect in ("sqlite", "postgres")}
 
@@ -138,6 +139,11 @@ class _Folder:
 
     def finish(self) -> None:
         return
+
+
+def format_of(to: str) -> Format:
+    """What is written to a destination for which nothing else was said."""
+    return _ENDS.get(Path(to).suffix.lower(), "ndjson")
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def unparsable(definition: TypeDefinition) -> Iterator[Issue]:
         try:
             compile_expression(one.expression)
         except Invalid as error:
-            yield Issue(f"the constraint {one.key} is not FHIRPath: {error}", (), "value")
+            why = str(error).removeprefix("not FHIRPath: ")
+            yield Issue(f"the constraint {one.key} is not FHIRPath: {why}", (), "value")
 
 
 def _evaluation(ruled: Ruled, scope: Scope) -> Evaluation:

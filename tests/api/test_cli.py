@@ -461,6 +461,18 @@ def test_a_file_is_complete_or_not_there(data: Path, tmp_path: Path) -> None:
     assert Path("/dev/full").is_char_device()
 
 
+@pytest.mark.parametrize("name", ["out.ndjson", "out.json", "out.yaml", "out.yml", "out"])
+def test_a_file_is_written_as_its_name_says_and_can_be_imported(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    quire("import", "--data", data, "--define-open", "-", stdin=things(0, 2))
+    file = tmp_path / name
+    assert quire("export", "--data", data, "--to", file).code == 0
+    sent = file.read_bytes() if name == "out" else b""
+    told = quire("import", "--data", tmp_path / "other", "-" if sent else file, stdin=sent)
+    assert (told.code, "3 created" in told.text) == (0, True), told
+
+
 def test_a_reader_that_goes_away_is_no_error_of_ours(data: Path) -> None:
     quire("import", "--data", data, "--define-open", "-", stdin=things(0, 5000))
     process = subprocess.Popen(
