@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from eventstore.errors import Malformed, TooLarge
-from eventstore.server.encoding import unpacked
+from eventstore.server.encoding import GZIP_STREAMS_MAX, unpacked
 
 BODY = b'{"ward":"ICU"}' * 1000
 
@@ -19,10 +19,14 @@ def bare(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-PACKED = [("gzip", gzip.compress(BODY)), ("deflate", zlib.compress(BODY)), ("deflate", bare(BODY))]
+PACKED = [
+    pytest.param("gzip", gzip.compress(BODY), id="gzip"),
+    pytest.param("deflate", zlib.compress(BODY), id="zlib"),
+    pytest.param("deflate", bare(BODY), id="bare"),
+]
 
 
-@pytest.mark.parametrize(("encoding", "packed"), [*PACKED, ("identity", BODY)])
+@pytest.mark.parametrize(("encoding", "packed"), [*PACKED, pytest.param("identity", BODY, id="identity")])
 def test_all_of_a_body_comes_out(encoding: str, packed: bytes) -> None:
     assert unpacked(packed, encoding, len(BODY)) == BODY
     assert unpacked(b"", encoding, 0) == b""
@@ -37,9 +41,19 @@ def test_what_was_cut_off_anywhere_is_refused(encoding: str, packed: bytes) -> N
 
 @pytest.mark.parametrize(("encoding", "packed"), PACKED)
 def test_what_follows_the_end_is_refused(encoding: str, packed: bytes) -> None:
-    for more in (b"x", packed):
-        with pytest.raises(Malformed, match="send one stream"):
-            unpacked(packed + more, encoding, 2 * len(BODY))
+    with pytest.raises(Malformed, match="Content-Encoding"):
+        unpacked(packed + b"x", encoding, 2 * len(BODY))
+    with pytest.raises(Malformed, match="send one stream"):
+        unpacked(packed * (GZIP_STREAMS_MAX + 1), encoding, (GZIP_STREAMS_MAX + 1) * len(BODY))
+
+
+def test_gzip_may_be_several_streams() -> None:
+    packed = gzip.compress(BODY)
+    assert unpacked(packed * 3, "gzip", 3 * len(BODY)) == BODY * 3
+    with pytest.raises(TooLarge):
+        unpacked(packed * 3, "gzip", 3 * len(BODY) - 1)
+    with pytest.raises(Malformed, match="send all of it"):
+        unpacked(packed + packed[:-9], "gzip", 3 * len(BODY))
 
 
 @pytest.mark.parametrize(("encoding", "packed"), PACKED)
