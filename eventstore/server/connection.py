@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
             self._received += data
         else:
             self._received, self._since = data, self._loop.time()
-        if self.task is None:
+        if self.task is None and not self._unsent:
             self._next()
         elif len(self._received) > AHEAD_BYTES_MAX and self._transport is not None:
             self._transport.pause_reading()
@@ -116,8 +116,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._unsent = False
-        if self.task is None and self._received:
-            self._next()
+        if self.task is None:
+            self._go_on()
 
     def close_when_idle(self) -> None:
         if self.task is None and self._transport is not None:
@@ -141,9 +141,16 @@ class Connection(asyncio.Protocol):
         elif passed > KEEP_ALIVE_SECONDS:
             self._transport.close()
 
+    def _go_on(self) -> None:
+        """With what came meanwhile, unless the client has yet to take the last answer."""
+        if self._received and not self._unsent and self._transport is not None:
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+            self._next()
+
     def _next(self) -> None:
         """Begin to answer what was received, when that is a request; give the connection away when it is not plain."""
-        if self._unsent or self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
             return
         try:
             request = parse(self._received)
@@ -169,10 +176,8 @@ class Connection(asyncio.Protocol):
             self._since = self._loop.time()
         if self._transport is None:
             self._all.open.discard(self)
-        elif self._received:
-            if not self._transport.is_reading():
-                self._transport.resume_reading()
-            self._next()
+        else:
+            self._go_on()
 
     def _send(self, answer: bytes) -> None:
         transport = self._transport

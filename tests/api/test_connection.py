@@ -11,6 +11,7 @@ from aiohttp import web
 from harness.client import Client
 
 from eventstore.server.connection import (
+    AHEAD_BYTES_MAX,
     KEEP_ALIVE_SECONDS,
     PATIENCE_SECONDS,
     Connection,
@@ -220,10 +221,15 @@ async def test_an_idle_connection_is_closed_and_no_other(bench: Bench) -> None:
 async def test_who_takes_nothing_is_cut_off(bench: Bench) -> None:
     bench.reply = (200, {}, b"x" * 64 * 1024 * 1024)
     bench.go.set()
-    async with _to(bench):
+    async with _to(bench) as (_, writer):
         await _until_busy(bench)
         await _until_idle(bench)
         one = bench.one
+        writer.write(_get("/") * 500_000)
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while one._transport is None or one._transport.is_reading():
+                await asyncio.sleep(0)
+        assert len(one._received) < AHEAD_BYTES_MAX + 1024 * 1024
         one.look(_in(SEND_SECONDS_MAX - 1))
         assert bench.connections.open
         one.look(_in(SEND_SECONDS_MAX + 1))
