@@ -357,6 +357,9 @@ def splice(document: Document, type: str, id: str) -> Body:
     an object stays there as it is, to be refused by validation; the Body is then of no use.
     """
     value: dict[str, Any] = document.value
+    plain = _splice_plain(document, type, id)
+    if plain is not None:
+        return plain
     members: dict[str, Any] = _decode_members(document.data)
     order = _order(members)
     for key, given in (("resourceType", type), ("id", id)):
@@ -366,6 +369,21 @@ def splice(document: Document, type: str, id: str) -> Body:
     after = _encode({key: members[key] for key in order[at + 1 :]})[1:-1]
     head = b"{" + before + b',"meta":{' if before else b'{"meta":{'
     return Body(head, _splice_meta(value, members) + b"}" + (b"," + after if after else b"") + b"}")
+
+
+def _splice_plain(document: Document, type: str, id: str) -> Body | None:
+    """The same for most bodies, past their members: no meta, type and id first or nowhere, and no key written with escapes."""
+    value, data = document.value, document.data
+    if b'"meta"' in data or b"\\" in data:
+        return None
+    given = (("resourceType", type), ("id", id))
+    sent = ",".join(f'"{key}":"{text}"' for key, text in given if key in value)
+    if not data.startswith(b"{" + sent.encode()):
+        return None
+    value["resourceType"], value["id"] = type, id
+    rest = data[1 + len(sent) :]
+    head = b'{"resourceType":"%b","id":"%b","meta":{' % (type.encode(), id.encode())
+    return Body(head, (b"}" if rest[0] in b",}" else b"},") + rest)
 
 
 def _order(members: dict[str, Any]) -> list[str]:

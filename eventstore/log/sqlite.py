@@ -166,11 +166,14 @@ class SQLiteLog:
     async def _look(
         self, keys: Mapping[Key, bool], count: Mapping[str, int]
     ) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
-        """What the batch needs: nobody writes while the log is held. Bodies and counts are the thread's to read."""
-        if self._here is None or self._writer is None or count or any(keys.values()):
-            return await self._write().call(run.look, keys, count)
-        with database_errors():
-            return run.look(self._here, keys, count)
+        """What the batch needs: nobody writes while the log is held. Bodies and counts are the thread's to read.
+
+        The connection that writes has the pages still in its cache; those that read lose theirs with each commit.
+        """
+        writer = self._write()
+        if count or any(keys.values()):
+            return await writer.call(run.look, keys, count)
+        return await writer.soon(run.look, keys, count)
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:

@@ -70,6 +70,18 @@ class Writing:
         self._begun += 1
         return await on_thread(self._connection, counted)
 
+    async def soon(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a quick function on the event loop; on the thread when that is still at work."""
+        if not self._is_idle:
+            return await self.call(function, *args, **kwargs)
+        with database_errors():
+            return function(self._connection._conn, *args, **kwargs)
+
     async def append(self, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:
         """Write a batch and commit it. A small one is written here, and only its COMMIT, which waits for the disk, there.
 

@@ -176,6 +176,12 @@ META = b'"meta":{"versionId":"5","lastUpdated":"2026-11-20T17:42:13.123Z"'
         (b'{"a":{"meta":{"versionId":"1"},"id":"q"}}',
          b'{"resourceType":"T","id":"x",%b},"a":{"meta":{"versionId":"1"},"id":"q"}}',
          {"a": {"meta": {"versionId": "1"}, "id": "q"}}),
+        (b'{"resourceType":"T"}', b'{"resourceType":"T","id":"x",%b}}', {}),
+        (b'{"resourceType":"T","id":"x","a":1}', b'{"resourceType":"T","id":"x",%b},"a":1}', {"a": 1}),
+        (b'{"resourceType":"T","id":"xy","a":1}', b'{"resourceType":"T","id":"x",%b},"a":1}', {"a": 1}),
+        (b'{"resourceType":"T","id":"x","a\\/b":1}', b'{"resourceType":"T","id":"x",%b},"a/b":1}', {"a/b": 1}),
+        (b'{"resourceType":"T","id":"x","m\\u0065ta":{"z":1}}', b'{"resourceType":"T","id":"x",%b,"z":1}}',
+         {"meta": {"z": 1}}),
         (b'{"\xc3\xa9\\n\\"":1}', b'{"resourceType":"T","id":"x",%b},"\xc3\xa9\\n\\"":1}', {'é\n"': 1}),
     ],
 )  # fmt: skip
@@ -185,8 +191,18 @@ def test_splice(sent: bytes, stored: bytes, value: dict[str, Any]) -> None:
     assert became == {"resourceType": "T", "id": "x", **value}
 
 
-def test_splice_can_be_done_again() -> None:
-    document = read(b'{"meta":{"versionId":"1"},"a":1}')
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"meta":{"versionId":"1"},"a":1}',
+        b'{"resourceType":"T","id":"x","meta":{}}',
+        b'{"resourceType":"T","id":"x","m\\u0065ta":{"versionId":"1"},"a":1}',
+        b'{"\\u0069d":"x","a":1}',
+        b'{"resourceType":"T","a":1}',
+    ],
+)
+def test_splice_can_be_done_again(data: bytes) -> None:
+    document = read(data)
     assert splice(document, "T", "x") == splice(document, "T", "x")
 
 
