@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-START_SECONDS_MAX = 20.0
+START_SECONDS_MAX = 60.0
 QUIRE = (sys.executable, "-c", "from eventstore.server.cli import main; main()")
 PAINTING = (sys.executable, "-P", str(Path(__file__).with_name("colours.py")))
 """A server with a projection of the tests."""
