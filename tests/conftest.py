@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,10 @@ from eventstore.log.opening import Place
 from eventstore.server.settings import NatsSettings, Settings
 
 NewPlace = Callable[[], Awaitable[Place]]
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+"""Where that was set, every process and every worker would compile all that it imports anew: most of its time."""
 
 os.environ["QUIRE_NATS"] = "off"
 """For the processes that tests start: they run side by side, and the broker's port is one. Tests of the stream ask."""
