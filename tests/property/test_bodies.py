@@ -38,7 +38,10 @@ def numbers(draw: st.DrawFn) -> str:
     """A JSON number in any spelling that a double holds."""
     sign = draw(st.sampled_from(["", "-"]))
     whole = draw(st.integers(0, 9) | st.integers(0, 10**20))
-    fraction = draw(st.just("") | st.text("0123456789", min_size=1, max_size=20).map(".{}".format))
+    digits = st.builds(
+        ".{:0{}}{}".format, st.integers(0, 10**19), st.integers(1, 20), st.sampled_from(["", "00"])
+    )
+    fraction = draw(st.just("") | digits)
     exponent = draw(st.just("") | st.sampled_from(["e", "E", "e+", "E-", "e-0"]).map("{}9".format))
     return f"{sign}{whole}{fraction}{exponent}"
 
