@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-import aiohttp
 import pytest
 from harness import postgres
-from harness.client import Client
+from harness.client import Client, talking
 
 from eventstore.log.opening import Place
-from eventstore.server.app import serving
 from eventstore.server.settings import NatsSettings, Settings
 
 NewPlace = Callable[[], Awaitable[Place]]
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+"""Where that was set, every process and every worker would compile all that it imports anew: most of its time."""
 
 os.environ["QUIRE_NATS"] = "off"
 """For the processes that tests start: they run side by side, and the broker's port is one. Tests of the stream ask."""
@@ -62,16 +65,13 @@ def settings(place: Place) -> Settings:
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[Client]:
     """A client of a server that runs in this process, over a real log."""
-    async with (
-        serving(settings) as url,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-    ):
-        yield Client(session, url)
+    async with talking(settings) as made:
+        yield made
 
 
 @pytest.fixture
 async def published_client(tmp_path: Path) -> AsyncIterator[Client]:
     """A client of a server with a broker of its own."""
     settings = Settings(port=0, data=tmp_path / "data", nats=NatsSettings("embedded", port=0))
-    async with serving(settings) as url, aiohttp.ClientSession() as session:
-        yield Client(session, url)
+    async with talking(settings) as made:
+        yield made

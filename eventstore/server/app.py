@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from eventstore.errors import Unavailable
-from eventstore.feed import Feed
-from eventstore.log.opening import open_log
 from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server import definitions, lists, operations, resources, terms, validating
@@ -26,12 +24,11 @@ from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
+from eventstore.server.opening import running
 from eventstore.server.packages import Packages
 from eventstore.server.projecting import Projecting
 from eventstore.server.settings import Settings
-from eventstore.server.times import now
 from eventstore.store import Store
-from eventstore.writer import Writer
 from projections.engine import BUILT_IN, Engine
 
 if TYPE_CHECKING:
@@ -68,39 +65,6 @@ log = logging.getLogger("quire")
 
 
 @asynccontextmanager
-async def open_store(
-    settings: Settings, projections: Sequence[Projection] = BUILT_IN
-) -> AsyncIterator[Store]:
-    """A store that may write: the log, its projections and its writer, ended in order. Raises Unavailable, Invalid."""
-    async with _running(settings, projections) as (store, _, _):
-        yield store
-
-
-@asynccontextmanager
-async def _running(
-    settings: Settings, projections: Sequence[Projection], url: str = ""
-) -> AsyncIterator[tuple[Store, Engine, Membership]]:
-    opened = await open_log(settings.place, fhir_version=settings.fhir_version)
-    try:
-        members = Membership(opened, url)
-        engine = Engine(opened, members, projections)
-        feed = Feed(opened)
-        writer = Writer(opened, engine.project, now, feed.committed, url)
-        try:
-            await members.start(lambda: writer.tip.position)
-            await engine.start(writer.reached)
-            await writer.start()
-            yield Store(opened, writer, feed), engine, members
-        finally:
-            feed.close()
-            await writer.stop()
-            await engine.stop()
-            await members.stop()
-    finally:
-        await opened.close()
-
-
-@asynccontextmanager
 async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_IN) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. What was accepted before the end is on the disk after it.
 
@@ -111,7 +75,7 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
     url = _url(listener)
     try:
         async with (
-            _running(settings, projections, settings.base_url or url) as (store, engine, members),
+            running(settings, projections, settings.base_url or url) as (store, engine, members),
             _streaming(store, members, settings, settings.base_url or url) as stream,
             Validations(store, members) as validations,
         ):

@@ -72,7 +72,7 @@ async def tail(place: Place, url: str, since: str, *, as_json: bool) -> None:
 async def epoch(place: Place, seen: int, reason: str, nats: NatsSettings) -> None:
     """Begin a new epoch, and say where the log is now."""
     from eventstore.epoch import begin_epoch
-    from eventstore.server.app import open_store
+    from eventstore.server.opening import open_store
     from eventstore.server.times import now
     from projections.engine import inline_rows
 

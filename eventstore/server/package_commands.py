@@ -12,10 +12,10 @@ from eventstore.errors import QuireError, TooLarge, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.opening import Place
 from eventstore.package import PACKED_BYTES_MAX, read_package
-from eventstore.server.app import open_store
 from eventstore.server.commands import Advance, bar, reading, say
 from eventstore.server.exporting import whole_file
 from eventstore.server.installing import Choice, Installed, install
+from eventstore.server.opening import open_store
 from eventstore.server.packages import Told
 from eventstore.server.packing import Plan, pack
 from eventstore.server.settings import Settings

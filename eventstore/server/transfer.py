@@ -1,5 +1,7 @@
 """Import: resources from files into a log, through the server that has it, or straight when none has."""
 
+# ruff: noqa: PLC0415 - aiohttp is imported when there is a server to talk to
+
 from __future__ import annotations
 
 import asyncio
@@ -7,21 +9,23 @@ import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
 import msgspec
 
 from eventstore.errors import Invalid, QuireError, Throttled, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.lock import holder
 from eventstore.log.opening import Place
-from eventstore.server.app import open_store
 from eventstore.server.importing import Imported, import_lines
+from eventstore.server.opening import open_store
 from eventstore.server.settings import BODY_BYTES_MAX, Settings
 from eventstore.server.sources import Found, Item, Skipped, Trouble
 from eventstore.store import Store
 from eventstore.types.registry import DEFINITION_TYPES
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CHUNK_LINES_MAX = 1000
 CHUNK_BYTES_MAX = BODY_BYTES_MAX // 2
@@ -83,6 +87,8 @@ class _Server:
 
     async def _post(self, body: bytes) -> tuple[int, str, bytes]:
         """Raises Unavailable when a server that did answer does not any more."""
+        import aiohttp
+
         try:
             async with self._session.post(self._url, data=body) as response:
                 answer = response.status, response.headers.get("Retry-After", ""), await response.read()
@@ -125,6 +131,8 @@ async def open_target(
     """
     url = url or await url_of(place)
     if url:
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS_MAX)
         headers = {"Content-Type": "application/x-ndjson", "X-Quire-Reason": REASON}
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:

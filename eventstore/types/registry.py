@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, Self
 
 import msgspec
@@ -60,14 +60,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
     def empty(cls, fhir_version: str, base_url: str = "") -> Self:
         """What there is before any definition. Raises Invalid for a FHIR version that is not supported."""
         check_fhir_version(fhir_version)
-        return cls(
-            fhir_version,
-            {
-                name: CompiledType(one, 0, fhir_version, {})
-                for name, one in builtin.compiled(fhir_version).items()
-            },
-            base_url=base_url.rstrip("/"),
-        )
+        return cls(fhir_version, dict(_built_in(fhir_version)), base_url=base_url.rstrip("/"))
 
     def served(self, name: str) -> CompiledType | None:
         """The resource type of that name, if there is one."""
@@ -292,6 +285,13 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         """With the types of those names made anew, and those that are made of them."""
         types = rebuilt(self.types, self.formats, names, position, self.fhir_version)
         return msgspec.structs.replace(self, types=types, position=position)
+
+
+@cache
+def _built_in(fhir_version: str) -> dict[str, CompiledType]:
+    """What no definition made: the same for every registry, and compiled once."""
+    definitions = builtin.compiled(fhir_version)
+    return {name: CompiledType(one, 0, fhir_version, {}) for name, one in definitions.items()}
 
 
 @lru_cache(maxsize=2)

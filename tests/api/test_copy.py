@@ -15,7 +15,7 @@ from eventstore.event import Event
 from eventstore.log.base import EventLog, Identity, Span
 from eventstore.log.opening import Place, open_log
 from eventstore.server import copying
-from eventstore.server.app import open_store
+from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
 from eventstore.store import Store
 

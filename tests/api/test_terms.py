@@ -11,7 +11,8 @@ from harness.formats import element, structure
 
 from eventstore.audit import verify
 from eventstore.log.base import Span
-from eventstore.server.app import open_store, serving
+from eventstore.server.app import serving
+from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
 
 URL = "http://example.org/ValueSet/colors"

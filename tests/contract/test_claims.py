@@ -47,12 +47,20 @@ class Counting:
         return getattr(self._log, name)
 
 
+def counted(running: Running) -> Counting:
+    """What the writer asks the log from now on, when nothing but batches makes it ask."""
+    assert running.writer._watch is not None
+    running.writer._watch.cancel()
+    counting = Counting(running.log)
+    running.writer._log = running.writer._decider._log = counting  # type: ignore[assignment]
+    return counting
+
+
 @pytest.mark.parametrize("count", [2, 100])
 async def test_a_batch_asks_once_whatever_it_has(place: Place, count: int) -> None:
     async with Running(place) as running:
         await define(running)
-        counting = Counting(running.log)
-        running.writer._log = running.writer._decider._log = counting  # type: ignore[assignment]
+        counting = counted(running)
         done = [running.store.queue(thing(f"t{n}", n)) for n in range(count)]
         await asyncio.gather(*done)
         assert counting.asked == {"take": 1, "rows": 1, "dialect": 1, "append": 1}
@@ -62,8 +70,7 @@ async def test_a_batch_asks_once_whatever_it_has(place: Place, count: int) -> No
 async def test_a_batch_of_a_type_without_asks_nothing(place: Place) -> None:
     async with Running(place) as running:
         await running.define()
-        counting = Counting(running.log)
-        running.writer._log = running.writer._decider._log = counting  # type: ignore[assignment]
+        counting = counted(running)
         await running.put("t", n=1)
         assert counting.asked == {"take": 1, "append": 1}
         running.writer._log = running.writer._decider._log = running.log

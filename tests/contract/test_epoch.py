@@ -15,7 +15,7 @@ from eventstore.epoch import begin_epoch
 from eventstore.errors import Diverged, Invalid, Malformed, Unavailable
 from eventstore.feed import Cursor
 from eventstore.log.base import Hole
-from eventstore.server.app import open_store
+from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
 from eventstore.store import Store
 from projections.engine import inline_rows

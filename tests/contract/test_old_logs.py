@@ -22,7 +22,7 @@ from eventstore.errors import Invalid, Unavailable
 from eventstore.log.base import Hole
 from eventstore.log.opening import Place, open_log
 from eventstore.log.sql import migrations
-from eventstore.server.app import open_store
+from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
 from eventstore.store import Store
 

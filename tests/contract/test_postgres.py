@@ -27,7 +27,8 @@ from eventstore.log import postgres_session as session
 from eventstore.log.opening import Place, open_log, shown
 from eventstore.log.postgres import PostgresLog
 from eventstore.projection import Rows
-from eventstore.server.app import open_store, serving
+from eventstore.server.app import serving
+from eventstore.server.opening import open_store
 from eventstore.server.outcomes import status
 from eventstore.server.settings import NatsSettings, Settings
 from eventstore.store import Store

@@ -50,7 +50,7 @@ async def kept(running: Running) -> None:
     await checkers.replayable(running.log, await checkers.events_of(running.log), running.projections)
 
 
-PACE_SECONDS = 0.02
+PACE_SECONDS = 0.2
 """Between two writes of a client: a load that a slow backend too can be rebuilt and compared beside."""
 
 

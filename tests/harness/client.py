@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import yaml
 
+from eventstore.server.app import serving
+from eventstore.server.settings import Settings
 from harness.legal import faults
 
 
@@ -81,6 +85,16 @@ class Client:
         reply = await self.post("/Entity", {"id": id, "type": "resource", "isOpen": True, **more})
         assert reply.status == 201, reply.data
         return reply
+
+
+@asynccontextmanager
+async def talking(settings: Settings) -> AsyncIterator[Client]:
+    """A server in this process, over a real log, and a client of it."""
+    async with (
+        serving(settings) as url,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        yield Client(session, url)
 
 
 def _check(method: str, path: str, reply: Reply) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml as pyyaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eventstore import body
@@ -38,7 +38,10 @@ def numbers(draw: st.DrawFn) -> str:
     """A JSON number in any spelling that a double holds."""
     sign = draw(st.sampled_from(["", "-"]))
     whole = draw(st.integers(0, 9) | st.integers(0, 10**20))
-    fraction = draw(st.just("") | st.text("0123456789", min_size=1, max_size=20).map(".{}".format))
+    digits = st.builds(
+        ".{:0{}}{}".format, st.integers(0, 10**19), st.integers(1, 20), st.sampled_from(["", "00"])
+    )
+    fraction = draw(st.just("") | digits)
     exponent = draw(st.just("") | st.sampled_from(["e", "E", "e+", "E-", "e-0"]).map("{}9".format))
     return f"{sign}{whole}{fraction}{exponent}"
 
@@ -48,7 +51,11 @@ def lists(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 def mappings(keys: st.SearchStrategy[str], children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    members = st.lists(st.tuples(keys, children), max_size=5, unique_by=lambda member: json.loads(member[0]))
+    return mappings_of(st.tuples(keys, children))
+
+
+def mappings_of(member: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[str]:
+    members = st.lists(member, max_size=5, unique_by=lambda member: json.loads(member[0]))
     return members.map(lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs) + "}")
 
 
@@ -56,10 +63,11 @@ scalars = st.one_of(spelt_texts(), numbers(), st.sampled_from(["true", "false", 
 nodes = st.recursive(scalars, lambda some: lists(some) | mappings(spelt_texts(), some), max_leaves=15)
 documents = nodes.map(str.encode)
 
-top_keys = st.sampled_from(['"meta"', '"id"', '"resourceType"', '"a"', '"b"', '"\\u00e9"'])
-meta_keys = st.sampled_from(['"versionId"', '"lastUpdated"', '"tag"', '"z"'])
-objects = mappings(top_keys, mappings(meta_keys, scalars) | scalars | nodes).map(str.encode)
-
+top_keys = st.sampled_from(['"id"', '"resourceType"', '"a"', '"b"', '"\\u00e9"'])
+metas = mappings(st.sampled_from(['"versionId"', '"lastUpdated"', '"tag"', '"z"']), scalars)
+members = st.tuples(st.just('"meta"'), metas) | st.tuples(top_keys, metas | scalars | nodes)
+objects = mappings_of(members).map(str.encode)
+"""As resources are: where there is a `meta`, it is an object."""
 
 noises = st.sampled_from([*'{}[]",:0eE+-.\\ \n\t\0ul', "null", "\\ud800", "\\u0000", "1e400", '"a":'])
 scribbles = st.text("ab: -?[]{},&*!|>'\"%#\n\t01.~\\\x85\ufeff", max_size=40)
@@ -140,7 +148,6 @@ def same_texts(ours: Any, theirs: Any) -> bool:
     return type(ours) is type(theirs) and bool(ours == theirs)
 
 
-@settings(max_examples=60)
 @given(documents, st.sampled_from([pyyaml.CSafeLoader, pyyaml.SafeLoader]))
 def test_other_readers_see_the_same_text(data: bytes, loader: Any) -> None:
     assert same_texts(json.loads(data), pyyaml.load(from_json(data), Loader=loader))
@@ -158,7 +165,6 @@ def test_any_yaml_is_read_or_refused(data: bytes) -> None:
 @given(objects)
 def test_a_spliced_body_is_itself_again(data: bytes) -> None:
     document = read(data)
-    assume(isinstance(document.value.get("meta", {}), dict))
     spliced = splice(document, "T", "x")
     stored = spliced.render(7, AT)
     again = read(stored)
@@ -173,7 +179,6 @@ def test_a_spliced_body_is_itself_again(data: bytes) -> None:
 def test_splice_changes_nothing_else(data: bytes) -> None:
     sent = spelt(data)
     given_meta = sent.get("meta", {})
-    assume(isinstance(given_meta, dict))
     stored = spelt(splice(read(data), "T", "x").render(7, AT))
     version = {"versionId": "7", "lastUpdated": AT}
     assert stored == {**sent, "resourceType": "T", "id": "x", "meta": {**given_meta, **version}}
@@ -183,9 +188,7 @@ def test_splice_changes_nothing_else(data: bytes) -> None:
 
 @given(objects, objects)
 def test_same_as_tells_bodies_apart(one: bytes, other: bytes) -> None:
-    first, second = read(one), read(other)
-    assume(all(isinstance(document.value.get("meta", {}), dict) for document in (first, second)))
-    left, right = splice(first, "T", "x"), splice(second, "T", "x")
+    left, right = splice(read(one), "T", "x"), splice(read(other), "T", "x")
     assert left.same_as(right.render(7, AT)) == (left == right)
 
 

@@ -105,7 +105,7 @@ def ours(expression: str) -> list[Any]:
     return [unwrapped(item) for item in found]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(expressions)
 def test_both_find_the_same(expression: str) -> None:
     theirs = second_opinion(RESOURCE, expression)
@@ -168,7 +168,7 @@ SPOILS = (
 
 
 @given(st.lists(st.tuples(st.integers(0, len(DIV)), st.sampled_from(SPOILS), st.integers(0, 9)), max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_narrative_is_judged_as_by_the_parser_alone(spoils: list[tuple[int, str, int]]) -> None:
     text = DIV
     for at, spoil, fewer in spoils:

@@ -48,7 +48,7 @@ def paths(definitions: Definitions, body: dict[str, Any]) -> list[tuple[str | in
     return [issue.path for issue in definitions.issues({"resourceType": "Ward", "id": "1", **body})]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bodies)
 def test_one_verdict_at_the_same_paths(body: Any) -> None:
     found = paths(ENTITY, body)
@@ -56,7 +56,7 @@ def test_one_verdict_at_the_same_paths(body: Any) -> None:
     assert paths(SCHEMA, body) == found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.fixed_dictionaries(
         {"mode": good["mode"]}, optional={k: v for k, v in good.items() if k not in ("mode", "loadString")}
@@ -68,7 +68,7 @@ def test_what_is_good_is_let_in(body: Any) -> None:
 
 
 @pytest.mark.parametrize("definitions", FHIR)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(body=bodies)
 def test_what_is_published_lets_in_what_is_valid(definitions: Definitions, body: Any) -> None:
     """The plan refuses more: what the published schema refuses is never valid."""

@@ -140,13 +140,13 @@ async def run(groups: list[list[Command]], transactions: bool) -> None:
             await log.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(batches)
 def test_random_commands_at_once(groups: list[list[Command]]) -> None:
     asyncio.run(run(groups, transactions=False))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(batches)
 def test_random_transactions_are_all_or_nothing(groups: list[list[Command]]) -> None:
     asyncio.run(run(groups, transactions=True))

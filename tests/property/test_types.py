@@ -72,7 +72,6 @@ def test_the_whole_document_is_json_schema() -> None:
     Draft202012Validator.check_schema(Registry.empty("5.0.0").schema_at([]))
 
 
-@settings(max_examples=60, deadline=None)
 @given(events, st.lists(bodies, min_size=1, max_size=4))
 def test_a_stock_validator_agrees_with_the_verdict(some: Any, tried: list[Any]) -> None:
     definitions = defined(some)
@@ -84,7 +83,6 @@ def test_a_stock_validator_agrees_with_the_verdict(some: Any, tried: list[Any]) 
         assert stock.is_valid(resource) is (definitions.issues(resource) == []), resource
 
 
-@settings(max_examples=50, deadline=None)
 @given(events)
 def test_a_fold_of_the_events_is_the_registry(some: Any) -> None:
     definitions = defined(some)
@@ -97,7 +95,6 @@ def test_a_fold_of_the_events_is_the_registry(some: Any) -> None:
     }
 
 
-@settings(max_examples=50, deadline=None)
 @given(events, bodies)
 def test_what_is_kept_of_a_body_is_kept_as_it_is(some: Any, body: Any) -> None:
     compiled = defined(some).registry.served("T")
@@ -110,7 +107,7 @@ def test_what_is_kept_of_a_body_is_kept_as_it_is(some: Any, body: Any) -> None:
 SOME = {"url": "u", "status": "active", "id": "X"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner)

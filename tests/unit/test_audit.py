@@ -19,7 +19,7 @@ from eventstore.epoch import begin_epoch
 from eventstore.errors import Corrupt, Malformed, Unavailable
 from eventstore.event import Header, Tip, seal
 from eventstore.log.sqlite import SQLiteLog
-from eventstore.server.app import open_store
+from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
 from eventstore.server.times import now
 from eventstore.store import Store

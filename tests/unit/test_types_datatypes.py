@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from functools import cache
 from typing import Any
 
 import pytest
@@ -71,10 +72,15 @@ BAD: dict[str, list[Any]] = {
 
 @pytest.fixture(params=FHIR_VERSIONS)
 def types(request: pytest.FixtureRequest) -> Definitions:
-    """A type T with an element for each data type, named like it: `aDate`, `aCoding`."""
-    definitions = Definitions(request.param)
+    """A type T with an element for each data type, named like it: `aDate`, `aCoding`. Nobody changes it."""
+    return every_type(request.param)
+
+
+@cache
+def every_type(version: str) -> Definitions:
+    definitions = Definitions(version)
     definitions.entity("T")
-    for name, definition in datatypes(request.param).items():
+    for name, definition in datatypes(version).items():
         if definition.kind != "abstract":
             definitions.attribute("T", f"a{name}", name)
     definitions.attribute("T", "many", "string", isCollection=True)
