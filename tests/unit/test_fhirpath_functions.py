@@ -158,6 +158,14 @@ def test_resolve_in_a_bundle(reference: str) -> None:
         evaluate("'acme-Device/2'.resolve()", body, "Bundle")
 
 
+def test_resolve_among_what_is_no_resource() -> None:
+    """As in a resource of an open type, which may hold anything at these keys."""
+    nothing = {"resolve": lambda reference: None}
+    assert evaluate("a.resolve()", '{"a":"#p","contained":["p",{"id":"q"}]}', **nothing) == []
+    body = '{"resourceType":"Bundle","a":"x/1","entry":["x/1",{"fullUrl":1}]}'
+    assert evaluate("a.resolve()", body, type="Bundle", **nothing) == []
+
+
 def test_resolve_asks_for_what_is_stored() -> None:
     def stored(reference: str) -> dict[str, Any] | None:
         return {"resourceType": "acme-Device", "id": "1"} if reference == "acme-Device/1" else None

@@ -32,9 +32,8 @@ def add(left: Items, right: Items, sign: int = 1) -> Items:
         return [] if found is None else [found]
     if isinstance(a, Quantity) and isinstance(b, Quantity):
         (dimension, x), (other, y) = canonical(a), canonical(b)
-        return (
-            [Quantity(x + sign * y, dimension if a.unit != b.unit else a.unit)] if dimension == other else []
-        )
+        unit = dimension if a.unit != b.unit else a.unit
+        return _quantity(Quantity(DECIMALS.add(x, sign * y), unit)) if dimension == other else []
     _need_numbers(a, b)
     return finite(a + sign * b if isinstance(a, int) and isinstance(b, int) else DECIMALS.add(a, sign * b))
 
@@ -72,14 +71,20 @@ def _calculated_quantity(operator: str, a: Any, b: Any) -> Items:
         a, b = b, a
     if isinstance(a, Quantity) and isinstance(b, Quantity):
         (dimension, x), (other, y) = canonical(a), canonical(b)
-        return [Quantity(DECIMALS.divide(x, y))] if operator == "/" and dimension == other and y else []
+        is_ratio = operator == "/" and dimension == other and y
+        return _quantity(Quantity(DECIMALS.divide(x, y))) if is_ratio else []
     if operator not in ("*", "/") or not isinstance(a, Quantity):
         raise Invalid("the operands do not go together")
     _need_numbers(b)
     if operator == "/" and b == 0:
         return []
     number = DECIMALS.multiply(a.value, b) if operator == "*" else DECIMALS.divide(a.value, b)
-    return [msgspec.structs.replace(a, value=number)]
+    return _quantity(msgspec.structs.replace(a, value=number))
+
+
+def _quantity(found: Quantity) -> Items:
+    """The quantity, where its value can be held."""
+    return [found] if found.value.is_finite() else []
 
 
 def concatenate(left: Items, right: Items) -> Items:

@@ -36,6 +36,9 @@ class Node(msgspec.Struct, eq=False, gc=False):
         return (*self.parent.path(), *here)
 
 
+MAX_INTEGER = 2**63 - 1
+"""Of what expressions write and compute."""
+
 System = str | bool | int | Decimal | Moment | Quantity
 Item = Node | System
 

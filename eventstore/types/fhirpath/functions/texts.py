@@ -100,11 +100,13 @@ def why_not_replaced(pattern: str) -> str:
     repeated = [part for part in _REPEATED.findall(pattern) if part.lstrip(")")[:1] in tuple("*+{")]
     if len(repeated) > 1 or any(part[0] == ")" for part in repeated):
         return "replaceMatches takes patterns with one repetition at most, of one character or class"
+    if why := why_not_a_pattern(pattern):
+        return why
     try:
         re.compile(pattern, re.ASCII)
     except re.error:
         return "not a pattern"
-    return why_not_a_pattern(pattern)
+    return ""
 
 
 def replace_matches(text: str, pattern: str, substitution: str) -> str:
