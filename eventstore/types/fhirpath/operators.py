@@ -11,20 +11,20 @@ from eventstore.errors import Invalid
 from eventstore.types.fhirpath.comparison import compare
 from eventstore.types.fhirpath.durations import moved
 from eventstore.types.fhirpath.functions.numbers import finite
-from eventstore.types.fhirpath.functions.texts import short
+from eventstore.types.fhirpath.functions.texts import made
 from eventstore.types.fhirpath.moments import Moment, moment
 from eventstore.types.fhirpath.quantities import DECIMALS, Quantity, canonical
-from eventstore.types.fhirpath.scope import Items, only, only_text
+from eventstore.types.fhirpath.scope import Items, Scope, only, only_text
 from eventstore.types.fhirpath.values import is_number, unwrapped
 
 
-def add(left: Items, right: Items, sign: int = 1) -> Items:
+def add(scope: Scope, left: Items, right: Items, sign: int = 1) -> Items:
     """`+`, and `-` with a sign of -1."""
     a, b = unwrapped(only(left)), unwrapped(only(right))
     if a is None or b is None:
         return []
     if isinstance(a, str) and isinstance(b, str) and sign == 1:
-        return [short(a + b)]
+        return made(scope, a + b)
     if isinstance(a, str) and isinstance(b, Quantity):
         a = moment(a) or a
     if isinstance(a, Moment) and isinstance(b, Quantity):
@@ -87,9 +87,9 @@ def _quantity(found: Quantity) -> Items:
     return [found] if found.value.is_finite() else []
 
 
-def concatenate(left: Items, right: Items) -> Items:
+def concatenate(scope: Scope, left: Items, right: Items) -> Items:
     """`&`: what is missing is an empty text."""
-    return [short((only_text(left) or "") + (only_text(right) or ""))]
+    return made(scope, (only_text(left) or "") + (only_text(right) or ""))
 
 
 def ordered(operator: str, left: Items, right: Items) -> bool | None:

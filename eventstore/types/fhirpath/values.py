@@ -78,6 +78,28 @@ def _quantity(value: dict[str, Any]) -> Quantity | None:
     return Quantity(Decimal(number), str(unit), system=str(system))
 
 
+STEP_CHARACTERS = 100
+"""Of a text that is gone through: as many as one step counts."""
+
+
+def weight(value: Any) -> int:
+    """How many steps it takes to go through a value, besides that of looking at it."""
+    if type(value) is str:
+        return len(value) // STEP_CHARACTERS
+    found = 0
+    waiting: list[Any] = [value] if type(value) is dict else []
+    while waiting:
+        one = waiting.pop()
+        found += 1
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+        elif isinstance(one, str):
+            found += len(one) // STEP_CHARACTERS
+    return found
+
+
 def is_number(value: Any) -> bool:
     """It is an integer or a decimal; a boolean is none."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)

@@ -116,6 +116,7 @@ def conforms_to(scope: Scope, items: Items, profile: Items) -> Items:
 
 def html_checks(scope: Scope, items: Items) -> Items:
     text = only_text(items)
+    scope.weigh([text])
     return [] if text is None else [not html_fault(text)]
 
 
