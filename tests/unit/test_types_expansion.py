@@ -196,6 +196,15 @@ class TestVersions:
         assert codes(made.expand(f"{V}|1.9.0")) == ["old"]
         assert made.expand(f"{V}|2").missing == f"the value set {V}|2 is not known here"
 
+    @pytest.mark.parametrize(
+        ("older", "newer"),
+        [("1.\u00b2", "1.2"), ("9" * 5_000, "1" + "0" * 5_000), ("a", "0"), ("1.07", "1.8")],
+    )
+    def test_versions_are_compared_whatever_they_are(self, older: str, newer: str) -> None:
+        one, other = value_set(V, listed("old"), version=older), value_set(V, listed("new"), version=newer)
+        assert codes(expander(one, other).expand(V)) == ["new"]
+        assert codes(expander(other, one).expand(V)) == ["new"]
+
     def test_by_its_id(self) -> None:
         made = expander({**value_set("", listed("a")), "id": "colors"})
         assert codes(made.expand("ValueSet/colors")) == ["a"]
