@@ -19,7 +19,7 @@ from eventstore.server.exporting import export, totals
 from eventstore.server.guide import guide
 from eventstore.server.installing import ordered
 from eventstore.types.builtin import is_core_target
-from eventstore.types.definition import every, named_in
+from eventstore.types.definition import named_in
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS
@@ -174,7 +174,7 @@ class _Chosen:
         if definition is None:
             return
         yield from named_in([definition])
-        for element in every(definition.elements):
+        for element in definition.every:
             yield from element.profiles
             for target in element.refers:
                 if not is_core_target(target.removeprefix(CANONICAL), self._registry.fhir_version):

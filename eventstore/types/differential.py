@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
+from eventstore.types.builtin import refusal_of_key
 from eventstore.types.definition import (
     BINDING,
     REFERENCE,
@@ -98,6 +99,8 @@ class _Reader:
             if len(steps) >= MAX_LEVELS:
                 self.issues.append(Issue(f"a path may have {MAX_LEVELS} levels, and no more", at, "too-long"))
                 continue
+            if why := refusal_of_key(steps[-1].partition(":")[0].removesuffix("[x]")) if steps[-1] else "":
+                self.issues.append(Issue(f"{id[:200]}: {why}", (*at, "id" if "id" in value else "path")))
             line = _enter(top, [step for step in steps if step], at)
             if line.value:
                 self.issues.append(Issue(f"{id} is there twice", (*at, "path"), "duplicate"))

@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.bounds import bound
+from eventstore.types.builtin import refusal_of_key
 from eventstore.types.definition import (
     BINDING,
     REFERENCE,
@@ -150,6 +151,8 @@ class _Reader:
         found: list[Element] = []
         for name, one in elements.items():
             where = (*at, "elements", name)
+            if why := refusal_of_key(name):
+                self._refuse(why, where)
             if self._is_element(one, where) and "choices" not in one:
                 found.append(self._element(name, one, where, name in required, name in excluded))
         choices = {one.choice for one in found} | {
@@ -214,13 +217,15 @@ class _Reader:
             one.partition("|")[0].removeprefix(CANONICAL) for one in self._names(value, "refers", at)
         )
         is_any = not targets or "Resource" in targets
+        slicing = self._slicing(value, at)
+        has_needed = slicing is not None and any(one.fewest for one in slicing.slices)
         return Element(
             name,
             type,
             children=self.children(value, at),
             open=self.is_open(value, at),
             rest=self.rest(value, at),
-            required=required,
+            required=required or has_needed,
             excluded=excluded,
             collection=not value.get("scalar", False) and (value.get("array", False) or not self._is_profile),
             either="array" not in value and "scalar" not in value,
@@ -232,7 +237,7 @@ class _Reader:
             constraints=tuple(self.constraints(value, at)),
             enum=enumerated(self._contained, value.get("binding", {})),
             binding=self._binding(value, at),
-            slicing=self._slicing(value, at),
+            slicing=slicing,
         )
 
     def _bounds(self, value: dict[str, Any], type: str, at: Path) -> Iterator[Bound]:
@@ -286,7 +291,7 @@ class _Reader:
             if not isinstance(one, dict) or not isinstance(one.get("expression"), str):
                 self._refuse("needs an expression", (*at, "constraints", key), "required")
                 continue
-            severity = "error" if one.get("severity", "error") == "error" else "warning"
+            severity = "warning" if one.get("severity") == "warning" else "error"
             yield Constraint(key, one["expression"], severity, str(one.get("human", "")))
 
     def _binding(self, value: dict[str, Any], at: Path) -> Binding | None:

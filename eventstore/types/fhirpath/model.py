@@ -99,9 +99,11 @@ class Types:
 
     def is_a(self, type: str, wanted: str) -> bool:
         """A type is the wanted one, or based on it. `wanted` is dotted: `acme.Device` for `acme-Device`."""
-        while type:
+        seen: set[str] = set()
+        while type and type not in seen:
             if type.replace("-", ".") == wanted:
                 return True
+            seen.add(type)
             type = self._base(type)
         return False
 
