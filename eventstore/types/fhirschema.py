@@ -192,6 +192,7 @@ class _Reader:
             elif not isinstance(inner, kinds) or (kinds == (int,) and isinstance(inner, bool)):
                 self._refuse(f"expected type of {_WORDS[kinds[0]]}", (*at, key))
         self._check_together(value, at)
+        self._check_counts(value, at)
         return len(self.issues) == before
 
     def _check_together(self, value: dict[str, Any], at: Path) -> None:
@@ -208,6 +209,14 @@ class _Reader:
         for key in ("any", "additionalProperties"):
             if value.get(key) and not self._extended:
                 self._refuse(f"is for definitions that say {EXTENDED}: true", (*at, key))
+
+    def _check_counts(self, value: dict[str, Any], at: Path) -> None:
+        counts = {key: value[key] for key in ("min", "max", "maxLength") if type(value.get(key)) is int}
+        for key, count in counts.items():
+            if count < 0:
+                self._refuse("must be at least 0", (*at, key))
+        if "max" in counts and counts.get("min", 0) > counts["max"]:
+            self._refuse("min is more than max", (*at, "min"))
 
     def _element(self, name: str, value: dict[str, Any], at: Path, required: bool, excluded: bool) -> Element:
         if value.get("any"):

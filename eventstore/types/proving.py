@@ -22,17 +22,19 @@ def prove(registry: Registry, type: str, id: str, value: dict[str, Any] | None) 
         return []
     name = registry.format_of(type).prove(type, id, value, registry)
     if name in registry.types:
-        _check_circle(registry.types[name])
+        _check_bases(registry.types[name])
         registry.types[name].prove()
     return [*_unknown(registry, name)]
 
 
-def _check_circle(made: CompiledType) -> None:
-    """Raise Invalid where the bases go in one."""
+def _check_bases(made: CompiledType) -> None:
+    """Raise Invalid where the bases of a type or profile go in a circle, or where that of a type is a name and no more."""
     last = made.bases[-1]
     if last.base and any(last.base in (one.name, one.url) for one in made.bases):
         why = f"the bases go in a circle: {' > '.join((*(one.name for one in made.bases), last.base))}"
         raise Invalid(why)
+    if made.kind != "profile" and made.definition.base and len(made.bases) == 1:
+        raise Invalid(f"{made.definition.base} is not known here: define it first", code="not-found")
 
 
 def _unknown(registry: Registry, name: str) -> Iterable[Issue]:

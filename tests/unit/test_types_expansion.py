@@ -118,6 +118,7 @@ def test_an_include(include: dict[str, Any], expected: str) -> None:
         (filtered("colour", "=", "red"), f"the code system {ANIMALS} has no property colour"),
         (filtered("concept", "resembles", "dog"), "the filter resembles is not known here"),
         (filtered("code", "regex", "(a)\\1"), LINEAR),
+        (filtered("code", "regex", "a)|(?:b"), "a filter by regex: not a pattern that can be matched in linear time and bounded memory: check it, or make it smaller"),
         (filtered("legs", "exists", "maybe"), "a filter by exists: its value is true or false"),
         ({}, "an include names neither a system nor a value set"),
     ],

@@ -95,6 +95,13 @@ class TestBases:
         with pytest.raises(Invalid, match="circle: http://p/p > http://p/p"):
             types.profile("p", "A", baseDefinition="http://p/p")
 
+    def test_it_is_there(self) -> None:
+        """A name of FHIR's own is not enough: what Patient has is said by its definition."""
+        types = Structures()
+        for base in (f"{HL7}Patient", "http://example.org/None"):
+            with pytest.raises(Invalid, match="is not known here: define it first"):
+                types.type("A", baseDefinition=base)
+
     def test_a_log_with_a_circle_can_be_asked_for_types(self) -> None:
         assert not Types(lambda name: None, {"A": "B", "B": "A"}.__getitem__).is_a("A", "C")
 

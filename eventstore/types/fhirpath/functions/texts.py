@@ -70,7 +70,7 @@ def _pattern(pattern: str, whole: bool) -> jsonschema_rs.Validator | str:
     """What matches a text in linear time, or why it is not done. `.` is any character, a line's end too."""
     dotted = _ANY.sub(lambda found: r"[\s\S]" if found[0] == "." else found[0], pattern)
     full = rf"^(?:{dotted})$" if whole else dotted
-    if why := refusal_of_pattern(full):
+    if why := refusal_of_pattern(dotted) or refusal_of_pattern(full):
         return why
     return jsonschema_rs.Draft202012Validator({"pattern": full}, pattern_options=PATTERNS)
 
