@@ -93,7 +93,7 @@ def _type(
         name,
         kind,
         elements,
-        open=reader.is_open(value, ()),
+        open=reader.is_open(value),
         base=base_name(_canonical(value.get("base", "")), names.fhir_version),
         strict=True,
         constraints=tuple(reader.constraints(value, ())),
@@ -232,7 +232,7 @@ class _Reader:
             name,
             type,
             children=self.children(value, at),
-            open=self.is_open(value, at),
+            open=self.is_open(value),
             rest=self.rest(value, at),
             required=required or has_needed,
             excluded=excluded,
@@ -259,14 +259,14 @@ class _Reader:
                 else:
                     self.unchecked.append(f"{'.'.join(map(str, at[1::2]))}: {key}: {found}")
 
-    def is_open(self, value: dict[str, Any], at: Path) -> bool:
+    def is_open(self, value: dict[str, Any]) -> bool:
         rest = value.get("additionalProperties")
         return bool(value.get("any")) or (isinstance(rest, dict) and rest.get("any") is True)
 
     def rest(self, value: dict[str, Any], at: Path) -> Element | None:
         """What stands at keys that are not described."""
         rest, where = value.get("additionalProperties"), (*at, "additionalProperties")
-        if rest is None or self.is_open(value, at) or not self._is_element(rest, where):
+        if rest is None or self.is_open(value) or not self._is_element(rest, where):
             return None
         return self._element("*", rest, where, required=False, excluded=False)
 
