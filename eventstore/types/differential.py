@@ -23,6 +23,7 @@ from eventstore.types.definition import (
 )
 from eventstore.types.documents import enumerated
 from eventstore.types.facets import facets
+from eventstore.types.slicing import tests_of
 from eventstore.types.table import CANONICAL
 
 MAX_ELEMENTS_READ = 3_000
@@ -228,14 +229,16 @@ class _Reader:
         discriminators = [
             Discriminator(one["type"], one["path"]) for one in about.get("discriminator", [])
         ] or ([Discriminator("value", "url")] if line.name in _EXTENSIONS else [])
-        for one in discriminators:
-            if one.kind not in _DISCRIMINATORS or "(" in one.path:
-                self.unchecked.append(f"{line.name}: slices by {one.kind} of {one.path}")
+        unknown = [one for one in discriminators if one.kind not in _DISCRIMINATORS or "(" in one.path]
+        self.unchecked.extend(f"{line.name}: slices by {one.kind} of {one.path}" for one in unknown)
         if not discriminators:
             self.unchecked.append(f"{line.name}: slices without a discriminator")
         if about.get("ordered"):
             self.unchecked.append(f"{line.name}: the order of slices")
         slices = tuple(self._slice(line, name, one) for name, one in line.slices.items())
+        for one in slices if discriminators and not unknown else ():
+            if not tests_of(one, discriminators):
+                self.unchecked.append(f"{line.name}: the slice {one.element.name} says nothing to tell it by")
         return Slicing(slices, tuple(discriminators), about.get("rules") == "closed")
 
     def _slice(self, line: Line, name: str, one: Line) -> Slice:

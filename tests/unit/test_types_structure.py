@@ -649,6 +649,18 @@ class TestSlices:
         )
         assert types.against("p", "Ward", {"mode": "a", "bed": [{"number": 1}]}) == {}
 
+    def test_a_slice_that_says_nothing_at_the_discriminator_is_told(self, types: Structures) -> None:
+        kind = sliced("Ward.kind", "first", 1, "1", patternCodeableConcept={"coding": [{"code": "a"}]})
+        types.profile("p", "Ward", element("Ward.kind", 0, "*", **by("value", "coding.code")), kind)
+        assert types.registry.types["http://p/p"].definition.unchecked == (
+            "kind: the slice first says nothing to tell it by",
+        )
+        number = element("Ward.bed.number", 1, "1", fixedPositiveInt=1)
+        night = sliced("Ward.bed", "first", 1, "1")
+        number["id"] = f"{night['id']}.number"
+        types.profile("p", "Ward", element("Ward.bed", 0, "*", **by("value", "number")), night, number)
+        assert types.registry.types["http://p/p"].definition.unchecked == ()
+
 
 def extension(url: str, *elements: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {
