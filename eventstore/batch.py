@@ -18,7 +18,7 @@ from eventstore.projection import Change
 from eventstore.referring import Referred
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
-from eventstore.types.proving import check_expressions, prove, welcome
+from eventstore.types.proving import check_bases, check_expressions, prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -243,6 +243,7 @@ class Batch:
         registry = self.registry.apply(self.tip.position + 1, command.type, command.id, value)
         warnings = prove(registry, command.type, command.id, value)
         check_expressions(registry, command.type, command.id)
+        check_bases(registry, self.registry)
         told = welcome(registry, self.registry)
         self._begin_unique(registry)
         self.registry = registry

@@ -117,7 +117,7 @@ def read_package(data: bytes) -> Package:
         raise TooLarge(f"a package of {len(data)} bytes; at most {PACKED_BYTES_MAX} packed bytes are taken")
     try:
         unpacked = _unpacked(data)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise Malformed(f"the package is no .tgz that can be read: {error}") from None
     if MANIFEST not in unpacked:
         raise Invalid(f"there is no {MANIFEST}: this is no FHIR package")

@@ -20,7 +20,7 @@ from eventstore.decide import Previous
 from eventstore.errors import Conflict, Invalid, Issue, QuireError
 from eventstore.event import Position
 from eventstore.types.facts import Facts
-from eventstore.types.proving import prove, welcome
+from eventstore.types.proving import check_bases, prove, welcome
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.terminology import TERMS
 
@@ -101,6 +101,7 @@ class Rehearsal:
                 prove(self.registry, one.type, one.id, value)
         if wrong:
             raise _all(wrong)
+        check_bases(self.registry, self._before)
         welcome(self.registry, self._before)
         for one, _ in self._left:
             del self._own[one.key]

@@ -22,6 +22,7 @@ from eventstore.referring import informed
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.negotiation import instant
 from eventstore.server.outcomes import outcome
+from eventstore.server.parameters import given
 from eventstore.server.times import now
 from eventstore.server.validating import checked
 from eventstore.store import Store
@@ -53,7 +54,6 @@ class Found(msgspec.Struct):
     """What was found so far."""
 
     asked: Asked
-    base: str
     total: int = 0
     """How many there were when it began."""
     seen: int = 0
@@ -113,7 +113,7 @@ class Validations:
         call.unknown("profile", "_since", "_until")
         await call.store.kind(call.route.type)
         await call.store.catch_up()
-        found = Found(await _asked(call), call.route.base, listed=[])
+        found = Found(await _asked(call))
         found.total = (await totals(call.store.log, call.route.type))[0]
         if call.prefer.asynchronous:
             return self._behind(call, found)
@@ -173,18 +173,17 @@ def _mark(id: str) -> str:
 
 async def _asked(call: Call) -> Asked:
     """From the URL, and from Parameters where there is a body."""
-    given: dict[str, list[str]] = {name: [value] for name, value in call.query.items()}
+    asked: dict[str, list[str]] = {name: [value] for name, value in call.query.items()}
     if call.request.has_body:
-        value = (await call.document()).value
-        if not isinstance(value, dict) or value.get("resourceType") != "Parameters":
+        parameters = given((await call.document()).value)
+        if parameters is None:
             raise Malformed("$batch-validate takes no body, or Parameters", path=("resourceType",))
-        for one in value.get("parameter", ()):
-            text = next((str(held) for key, held in one.items() if key.startswith("value")), "")
-            given.setdefault(str(one.get("name")), []).append(text)
-    since, until = (given.get(name, [""])[0] for name in ("_since", "_until"))
+        for name, value in parameters:
+            asked.setdefault(name, []).append(str(value or ""))
+    since, until = (asked.get(name, [""])[0] for name in ("_since", "_until"))
     return Asked(
         call.route.type,
-        tuple(given.get("profile", ())),
+        tuple(asked.get("profile", ())),
         instant("_since", since) if since else "",
         instant("_until", until) if until else "",
     )

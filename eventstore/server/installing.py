@@ -71,7 +71,7 @@ async def install(
     Raises Invalid for a package of another FHIR version, and Invalid or Conflict for definitions that are refused.
     """
     package.manifest.check_version(store.log.fhir_version)
-    chosen, skipped = _chosen(package, examples=choice.examples)
+    chosen, skipped = await asyncio.to_thread(_chosen, package, examples=choice.examples)
     for _ in range(TRIES_MAX):
         await store.catch_up()
         rehearsed = await _rehearsed(store, chosen, context, choice, progress)

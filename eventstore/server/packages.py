@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
@@ -17,6 +16,7 @@ from eventstore.server import outcomes
 from eventstore.server.call import Answer, Call, Streamed, answer
 from eventstore.server.installing import Choice, Installed, install
 from eventstore.server.negotiation import flag, media_type
+from eventstore.server.parameters import given
 from eventstore.server.registries import fetch
 
 PACKED_TYPES = ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/octet-stream")
@@ -103,17 +103,20 @@ class Packages:
                 f"Content-Type {kind or 'is missing'}: send the package as application/gzip or multipart/form-data, "
                 "or Parameters that name it as application/json"
             ) from None
-        return await self._named(_given(value), choice)
+        parameters = given(value)
+        if parameters is None:
+            raise Invalid("Parameters are wanted, with a package or a file")
+        return await self._named(dict(parameters), choice)
 
-    async def _named(self, given: dict[str, Any], choice: Choice) -> _Asked:
+    async def _named(self, parameters: dict[str, Any], choice: Choice) -> _Asked:
         """What Parameters ask for."""
-        asked = {"examples": choice.examples, "replace-open": choice.replace_open, **given}
+        asked = {"examples": choice.examples, "replace-open": choice.replace_open, **parameters}
         choice = Choice(flag(asked, "examples"), flag(asked, "replace-open"))
-        match given:
+        match parameters:
             case {"file": str(text)}:
                 try:
                     return _Asked(base64.b64decode(text, validate=True), choice)
-                except binascii.Error:
+                except ValueError:
                     raise Malformed("file is no base64") from None
             case {"package": str(name)}:
                 packed = await fetch(self._registry, name)
@@ -127,18 +130,6 @@ def _read(asked: _Asked) -> Package:
     if asked.name and asked.name != name:
         raise Invalid(f"{asked.name} was asked for, and the registry sent {name}")
     return package
-
-
-def _given(value: Any) -> dict[str, Any]:
-    """The parameters by name. Raises Invalid for what is no Parameters."""
-    if not isinstance(value, dict) or value.get("resourceType") != "Parameters":
-        raise Invalid("Parameters are wanted, with a package or a file")
-    found: dict[str, Any] = {}
-    given = value.get("parameter")
-    for one in given if isinstance(given, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
-            found[one["name"]] = next((item for key, item in one.items() if key.startswith("value")), None)
-    return found
 
 
 def parameters(installed: Installed) -> dict[str, Any]:

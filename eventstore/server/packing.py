@@ -19,10 +19,11 @@ from eventstore.server.exporting import export, totals
 from eventstore.server.guide import guide
 from eventstore.server.installing import ordered
 from eventstore.types.builtin import is_core_target
-from eventstore.types.definition import every, named_in
+from eventstore.types.definition import named_in
+from eventstore.types.entity import value_set_of
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 from eventstore.types.table import CANONICAL
-from eventstore.types.terminology import TERMS
+from eventstore.types.terminology import CODE_SYSTEMS, VALUE_SETS
 
 EXAMPLES_MAX = 1000
 """Of one type."""
@@ -174,25 +175,25 @@ class _Chosen:
         if definition is None:
             return
         yield from named_in([definition])
-        for element in every(definition.elements):
+        for element in definition.every:
             yield from element.profiles
             for target in element.refers:
                 if not is_core_target(target.removeprefix(CANONICAL), self._registry.fhir_version):
                     yield target
 
     def _value_sets(self, definitions: Iterable[Key]) -> set[Key]:
-        """Those that are bound, and the code systems and value sets that these are made of."""
-        by_name: dict[str, Key] = {}
-        for key, data in self._bodies.items():
-            if key[0] in TERMS:
-                by_name |= {key[1]: key, str(msgspec.json.decode(data).get("url")): key}
+        """Those that are bound, and the code systems and value sets that these are made of; every version of each."""
+        terms = self._registry.terminology
         found: set[Key] = set()
         waiting = [name for key in definitions for name in _bound(msgspec.json.decode(self._bodies[key]))]
         while waiting:
-            one = by_name.get(waiting.pop().partition("|")[0])
-            if one is not None and one not in found:
-                found.add(one)
-                waiting += _composed(msgspec.json.decode(self._bodies[one]))
+            name = waiting.pop().partition("|")[0]
+            new = {
+                *((VALUE_SETS, id) for id in terms.value_sets.called(name)),
+                *((CODE_SYSTEMS, id) for id in terms.code_systems.called(name)),
+            } - found
+            found |= new
+            waiting += [inner for key in new for inner in _composed(msgspec.json.decode(self._bodies[key]))]
         return found
 
     def _search_parameters(self) -> set[Key]:
@@ -204,7 +205,7 @@ class _Chosen:
 
 
 def _bound(value: Any) -> Iterator[str]:
-    """The value sets that a definition names, by URL or id, wherever in it."""
+    """The value sets that a definition names, by URL or as `ValueSet/id`, wherever in it."""
     if isinstance(value, list):
         for one in value:
             yield from _bound(one)
@@ -212,8 +213,8 @@ def _bound(value: Any) -> Iterator[str]:
         for key, one in value.items():
             if key == "valueSet" and isinstance(one, str):
                 yield one
-            elif key == "valueSet" and isinstance(one, dict) and isinstance(one.get("id"), str):
-                yield one["id"]
+            elif key == "valueSet" and isinstance(one, dict):
+                yield value_set_of(one)
             else:
                 yield from _bound(one)
 

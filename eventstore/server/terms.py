@@ -11,6 +11,7 @@ from eventstore.body import Document
 from eventstore.errors import Invalid, Malformed, NotFound
 from eventstore.server.call import Answer, Call, answer, ignored_header
 from eventstore.server.negotiation import flag, number
+from eventstore.server.parameters import given
 from eventstore.server.times import now
 from eventstore.types.expansion import MAX_CODES, Expansion, Member
 from eventstore.types.registry import Registry
@@ -90,7 +91,7 @@ async def validate_code(call: Call) -> Answer:
     """
     call.only("GET", "HEAD", "POST")
     asked = await _asked(call)
-    known = ("url", "valueSet", "valueSetVersion", "version", "code", "system", "systemVersion", "display")
+    known = ("url", "valueSet", "valueSetVersion", "version", "code", "system", "display")
     ignored = [name for name in asked if name not in (*known, "coding", "codeableConcept")]
     call.unknown(*known)
     codings = _codings(asked)
@@ -155,7 +156,8 @@ async def _in_code_system(call: Call, asked: dict[str, Any], codings: list[dict[
     system = call.store.registry.terminology.code_systems.find(name)
     if system is None:
         raise NotFound(f"the code system {name[:200]} is not known here")
-    return _of_system(coding, system)
+    results = [_of_system(one, system) for one in codings]
+    return next((told for told in results if told[0]["valueBoolean"]), results[0])
 
 
 def _of_system(coding: dict[str, Any], system: CodeSystem) -> list[Any]:
@@ -207,18 +209,10 @@ async def _asked(call: Call) -> dict[str, Any]:
     kind = value.get("resourceType") if isinstance(value, dict) else None
     if kind == VALUE_SETS:
         return {**asked, "valueSet": value}
-    if kind != "Parameters":
+    parameters = given(value)
+    if parameters is None:
         raise Malformed("expected Parameters, or a ValueSet")
-    parameters = value.get("parameter", [])
-    for one in parameters if isinstance(parameters, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
-            asked[one["name"]] = _value(one)
-    return asked
-
-
-def _value(parameter: dict[str, Any]) -> Any:
-    held = (value for key, value in parameter.items() if key == "resource" or key.startswith("value"))
-    return next(held, None)
+    return {**asked, **dict(parameters)}
 
 
 async def _value_set(call: Call, asked: dict[str, Any]) -> _Named:

@@ -12,6 +12,7 @@ from eventstore.errors import Issue, Malformed
 from eventstore.referring import informed
 from eventstore.server.call import Answer, Call, answer
 from eventstore.server.outcomes import outcome
+from eventstore.server.parameters import given
 from eventstore.server.times import now
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
@@ -25,9 +26,10 @@ async def validate(call: Call) -> Answer:
     kind = await call.store.kind(call.route.type)
     document = await call.document()
     profiles = [call.query["profile"]] if "profile" in call.query else []
-    if isinstance(document.value, dict) and document.value.get("resourceType") == "Parameters":
-        document, more = _unwrapped(document, kind)
-        profiles += more
+    parameters = given(document.value)
+    if parameters is not None and (kind.name != "Parameters" or "resource" in dict(parameters)):
+        document = _unwrapped(dict(parameters))
+        profiles += [str(value or "") for name, value in parameters if name == "profile"]
     if not isinstance(document.value, dict):
         raise Malformed("a resource is an object")
     if not call.strict:
@@ -52,22 +54,12 @@ def _misplaced(id: str, document: Document) -> list[Issue]:
     return [Issue(f"the id in the body is {sent!r}, in the URL {id!r}", ("id",), "value")]
 
 
-def _unwrapped(document: Document, kind: CompiledType) -> tuple[Document, list[str]]:
-    """The resource in Parameters, and the profiles that are asked for."""
-    parameters = document.value.get("parameter")
-    some = [one for one in parameters if isinstance(one, dict)] if isinstance(parameters, list) else []
-    if kind.name == "Parameters" and not any(one.get("name") == "resource" for one in some):
-        return document, []
-    resource = next((one.get("resource") for one in some if one.get("name") == "resource"), None)
+def _unwrapped(parameters: dict[str, Any]) -> Document:
+    """The resource in Parameters."""
+    resource = parameters.get("resource")
     if resource is None:
         raise Malformed("Parameters need a parameter `resource` with a resource", path=("parameter",))
-    profiles = [_url(one) for one in some if one.get("name") == "profile"]
-    return read(msgspec.json.encode(resource)), profiles
-
-
-def _url(parameter: dict[str, Any]) -> str:
-    found = next((value for key, value in parameter.items() if key.startswith("value")), "")
-    return str(found)
+    return read(msgspec.json.encode(resource))
 
 
 def checked(

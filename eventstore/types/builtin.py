@@ -63,9 +63,10 @@ def _some(most: int, **item: Any) -> dict[str, Any]:
     return {"minItems": 1, "maxItems": most, **item}
 
 
+_KEY = "^[A-Za-z][A-Za-z0-9_-]*$"
 _NAME_IN_PATH = {
     "type": "string",
-    "pattern": "^[A-Za-z][A-Za-z0-9_-]*$",
+    "pattern": _KEY,
     "maxLength": MAX_PATH_NAME_CHARACTERS,
 }
 _ENTITIES = {"type": ["object", "string"], **_TO_ENTITY}
@@ -250,6 +251,15 @@ def is_core_name(name: str, version: str) -> bool:
 def is_core_target(name: str, version: str) -> bool:
     """Whether a Reference may point to a FHIR resource of that name."""
     return name in core_resources(version) - _ABSTRACT
+
+
+def refusal_of_key(name: str) -> str:
+    """Why no element may be called so; nothing when one may."""
+    if len(name) > MAX_PATH_NAME_CHARACTERS:
+        return f"the name of an element may have {MAX_PATH_NAME_CHARACTERS} characters, and no more"
+    if not re.fullmatch(_KEY.strip("^$"), name):
+        return "the name of an element is letters, digits, - and _, beginning with a letter"
+    return ""
 
 
 _ROUTES = frozenset((

@@ -15,6 +15,9 @@ REFERENCE = "Reference"
 EXTENSION = "extension"
 """The key whose array holds the values of elements that have an `extension_url`."""
 
+RESOURCE_TYPE = "resourceType"
+"""The key of a resource that names its type."""
+
 RESOURCE = "Resource"
 """The type whose elements hold a whole resource, of any type."""
 
@@ -155,9 +158,14 @@ class TypeDefinition(msgspec.Struct, frozen=True):
     """What the definition says that is not checked, in words."""
 
     @property
+    def every(self) -> Iterator[Element]:
+        """Its elements and all that are in them, what stands at keys that nothing describes too."""
+        return every((*self.elements, self.rest) if self.rest is not None else self.elements)
+
+    @property
     def value_sets(self) -> dict[str, None]:
         """Those that its own required bindings name."""
-        bound = (one.binding for one in every(self.elements) if not one.enum)
+        bound = (one.binding for one in self.every if not one.enum)
         return {one.value_set: None for one in bound if one is not None and one.strength == REQUIRED}
 
 
@@ -175,6 +183,8 @@ def every(elements: tuple[Element, ...]) -> Iterator[Element]:
     for element in elements:
         yield element
         yield from every(element.children)
+        if element.rest is not None:
+            yield from every((element.rest,))
         if element.slicing is not None:
             yield from every(tuple(one.element for one in element.slicing.slices))
 
@@ -202,10 +212,7 @@ def made_of(
 def named_in(definitions: Iterable[TypeDefinition]) -> frozenset[str]:
     """The names that definitions call others by, whether these are found or not."""
     return frozenset(
-        name
-        for one in definitions
-        for name in (one.base, *(element.type for element in every(one.elements)))
-        if name
+        name for one in definitions for name in (one.base, *(element.type for element in one.every)) if name
     )
 
 
@@ -290,11 +297,16 @@ def _keys(element: Element, said: dict[str, list[tuple[Element, bool]]]) -> list
 
 
 def layers_of(definition: TypeDefinition, library: Library) -> tuple[Layer, ...]:
-    """What there is to say of an object of the type, or of the profile: its type beneath it only tells the shape."""
+    """What there is to say of an object of the type, or of the profile: its type beneath it only tells the shape.
+
+    What a base says of its own resources' `resourceType` is not said of those of a type based on it.
+    """
     stated, found = True, []
     for one in bases(definition, library):
         stated = stated and (definition.kind != "profile" or one.kind == "profile")
-        found.append(Layer(one.elements, one.open, one.rest, stated))
+        is_base = one is not definition and definition.kind != "profile"
+        elements = tuple(e for e in one.elements if e.name != RESOURCE_TYPE) if is_base else one.elements
+        found.append(Layer(elements, one.open, one.rest, stated))
     return tuple(found)
 
 

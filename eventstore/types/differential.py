@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
+from eventstore.types.builtin import refusal_of_key
 from eventstore.types.definition import (
     BINDING,
     REFERENCE,
@@ -22,6 +23,7 @@ from eventstore.types.definition import (
 )
 from eventstore.types.documents import enumerated
 from eventstore.types.facets import facets
+from eventstore.types.slicing import tests_of
 from eventstore.types.table import CANONICAL
 
 MAX_ELEMENTS_READ = 3_000
@@ -98,6 +100,8 @@ class _Reader:
             if len(steps) >= MAX_LEVELS:
                 self.issues.append(Issue(f"a path may have {MAX_LEVELS} levels, and no more", at, "too-long"))
                 continue
+            if why := refusal_of_key(steps[-1].partition(":")[0].removesuffix("[x]")) if steps[-1] else "":
+                self.issues.append(Issue(f"{id[:200]}: {why}", (*at, "id" if "id" in value else "path")))
             line = _enter(top, [step for step in steps if step], at)
             if line.value:
                 self.issues.append(Issue(f"{id} is there twice", (*at, "path"), "duplicate"))
@@ -225,14 +229,16 @@ class _Reader:
         discriminators = [
             Discriminator(one["type"], one["path"]) for one in about.get("discriminator", [])
         ] or ([Discriminator("value", "url")] if line.name in _EXTENSIONS else [])
-        for one in discriminators:
-            if one.kind not in _DISCRIMINATORS or "(" in one.path:
-                self.unchecked.append(f"{line.name}: slices by {one.kind} of {one.path}")
+        unknown = [one for one in discriminators if one.kind not in _DISCRIMINATORS or "(" in one.path]
+        self.unchecked.extend(f"{line.name}: slices by {one.kind} of {one.path}" for one in unknown)
         if not discriminators:
             self.unchecked.append(f"{line.name}: slices without a discriminator")
         if about.get("ordered"):
             self.unchecked.append(f"{line.name}: the order of slices")
         slices = tuple(self._slice(line, name, one) for name, one in line.slices.items())
+        for one in slices if discriminators and not unknown else ():
+            if not tests_of(one, discriminators):
+                self.unchecked.append(f"{line.name}: the slice {one.element.name} says nothing to tell it by")
         return Slicing(slices, tuple(discriminators), about.get("rules") == "closed")
 
     def _slice(self, line: Line, name: str, one: Line) -> Slice:

@@ -10,7 +10,7 @@ import msgspec
 
 from eventstore.errors import Conflict, Invalid, Issue, Path
 from eventstore.types import builtin
-from eventstore.types.definition import Element, Kind, TypeDefinition, every, target_of
+from eventstore.types.definition import Element, Kind, TypeDefinition, target_of
 from eventstore.types.format import Names
 from eventstore.types.table import CANONICAL
 
@@ -108,7 +108,7 @@ def _unknown(spec: Spec, names: Names) -> Iterable[Issue]:
 
 def _untargeted(definition: TypeDefinition) -> Iterable[Issue]:
     """A `contentReference` names an element of the same definition."""
-    for element in every(definition.elements):
+    for element in definition.every:
         if element.content:
             try:
                 target_of(element.content, {definition.name: definition})
@@ -158,10 +158,17 @@ class _Concept(msgspec.Struct):
 
 class _Include(msgspec.Struct):
     concept: list[_Concept]
+    value_set: list[Any] = msgspec.field(default_factory=list, name="valueSet")
 
 
 class _Compose(msgspec.Struct):
     include: list[_Include]
+    exclude: list[Any] = []
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its codes are those that it lists, and no fewer."""
+        return not self.exclude and not any(one.value_set for one in self.include)
 
 
 class _Enumeration(msgspec.Struct):
@@ -180,7 +187,8 @@ def enumerated(contained: list[Any], binding: dict[str, Any]) -> tuple[str, ...]
                 found = msgspec.convert(one, _Enumeration)
             except msgspec.ValidationError:
                 continue
-            return tuple({concept.code: None for some in found.compose.include for concept in some.concept})
+            listed = (concept.code for some in found.compose.include for concept in some.concept)
+            return tuple(dict.fromkeys(listed)) if found.compose.is_list else ()
     return ()
 
 

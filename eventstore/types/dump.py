@@ -105,14 +105,8 @@ def _check(definition: TypeDefinition, format: str) -> None:
 
 def _flag(definition: TypeDefinition) -> dict[str, Any]:
     """The key that lets open objects in, where there is one."""
-    is_open = definition.open or any(one.open for one in _every(definition.elements))
+    is_open = definition.open or any(one.open for one in definition.every)
     return {EXTENDED: True} if is_open else {}
-
-
-def _every(elements: tuple[Element, ...]) -> Iterator[Element]:
-    for element in elements:
-        yield element
-        yield from _every(element.children)
 
 
 def _open(is_open: bool) -> dict[str, Any]:

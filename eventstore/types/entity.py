@@ -189,7 +189,7 @@ def _contradictions(value: dict[str, Any]) -> Iterator[Issue]:
     for field, what in (("enum", "an enum"), ("valueSet", "a valueSet")):
         if value.get(field) and not has_type:
             yield Issue(f"{what} needs a type: say which it is", (field,), "value")
-    if value.get("valueSet") and not _value_set(value):
+    if value.get("valueSet") and not value_set_of(value["valueSet"]):
         yield Issue("is required: name the ValueSet by id, reference or uri", ("valueSet", "id"), "required")
     if "additionalProperties" in value.get("schema", ()) and not value.get("isOpen"):
         yield _closed()
@@ -216,13 +216,12 @@ def _elements(value: dict[str, Any], types: list[str], refers: tuple[str, ...]) 
 
 def _binding(value: dict[str, Any]) -> Binding | None:
     """Codes are from there, and from nowhere else."""
-    name = _value_set(value)
+    name = value_set_of(value.get("valueSet", {}))
     return Binding(REQUIRED, name) if name else None
 
 
-def _value_set(value: dict[str, Any]) -> str:
+def value_set_of(named: dict[str, Any]) -> str:
     """The one that an Attribute names: `{uri: http://...}`, `{reference: ValueSet/colors}` or `{id: colors}`."""
-    named = value.get("valueSet", {})
     by_id = f"{VALUE_SETS}/{named['id']}" if "id" in named else ""
     return str(named.get("uri") or named.get("reference") or by_id)
 

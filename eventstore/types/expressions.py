@@ -14,7 +14,6 @@ from eventstore.types.definition import (
     Layer,
     Library,
     TypeDefinition,
-    every,
     layers_at,
     layers_of,
     sites,
@@ -34,7 +33,7 @@ INVARIANT = "invariant"
 
 
 def _stated(definition: TypeDefinition) -> Iterator[Constraint]:
-    for one in (*definition.constraints, *(c for e in every(definition.elements) for c in e.constraints)):
+    for one in (*definition.constraints, *(c for e in definition.every for c in e.constraints)):
         if one.expression:
             yield one
 

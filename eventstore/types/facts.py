@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -16,10 +16,14 @@ from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import TypeDefinition
 from eventstore.types.expressions import conforms_to
 from eventstore.types.fhirpath.scope import Environment
+from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Checked, Types
 
 MAX_REFERENCES = 100
 """To stored resources, looked up for the constraints of one resource."""
+
+MAX_CONFORMING_LEVELS = 8
+"""Of profiles that ask by conformsTo() for other profiles."""
 
 Key = tuple[str, str]
 """(type, id) of a resource as it is; (type, `id/_history/7`) of one version of it."""
@@ -92,13 +96,16 @@ class Facts:
 class Informed:
     """The types as they are for one verdict: expressions know the facts."""
 
-    __slots__ = ("_asked", "_environment", "_facts", "_types")
+    __slots__ = ("_asked", "_conforming", "_environment", "_facts", "_is_too_deep", "_levels", "_types")
 
     def __init__(self, types: Types, facts: Facts) -> None:
         self._types = types
         self._facts = facts
         self._asked: set[Key] | None = None
         self._environment: Environment | None = None
+        self._conforming: dict[tuple[str, str, int], tuple[Any, bool | None]] = {}
+        self._levels = 0
+        self._is_too_deep = False
 
     @property
     def fhir_version(self) -> str:
@@ -111,7 +118,7 @@ class Informed:
             own = {
                 "resolve": self._resolve,
                 "now": self._facts.now,
-                "conforms_to": partial(conforms_to, self),
+                "conforms_to": self._conforms_to,
             }
             self._environment = msgspec.structs.replace(self._types.environment, **own)
         return self._environment
@@ -137,6 +144,26 @@ class Informed:
 
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         return self._types.has_code(value_set, system, code)
+
+    def _conforms_to(self, node: Node, url: str) -> bool | None:
+        """Each value is asked for each profile once; one that leads back to itself holds as far as all else does."""
+        value = node.value
+        key = (url, node.type, id(value))
+        if key not in self._conforming:
+            self._conforming[key] = value, True
+            self._levels += 1
+            self._is_too_deep |= self._levels > MAX_CONFORMING_LEVELS
+            try:
+                self._conforming[key] = value, None if self._is_too_deep else conforms_to(self, node, url)
+                if self._is_too_deep:
+                    raise NotSupported(f"profiles ask for others more than {MAX_CONFORMING_LEVELS} times")
+            except NotSupported:
+                del self._conforming[key]
+                raise
+            finally:
+                self._levels -= 1
+                self._is_too_deep &= self._levels > 0
+        return self._conforming[key][1]
 
     def _resolve(self, reference: str) -> Any:
         """The stored resource that a reference points to: `Type/id`, or a version of it, or that below our own URL.

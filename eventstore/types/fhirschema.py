@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.errors import Invalid, Issue, Path
 from eventstore.types.bounds import bound
+from eventstore.types.builtin import refusal_of_key
 from eventstore.types.definition import (
     BINDING,
     REFERENCE,
@@ -92,7 +93,7 @@ def _type(
         name,
         kind,
         elements,
-        open=reader.is_open(value, ()),
+        open=reader.is_open(value),
         base=base_name(_canonical(value.get("base", "")), names.fhir_version),
         strict=True,
         constraints=tuple(reader.constraints(value, ())),
@@ -150,6 +151,8 @@ class _Reader:
         found: list[Element] = []
         for name, one in elements.items():
             where = (*at, "elements", name)
+            if why := refusal_of_key(name):
+                self._refuse(why, where)
             if self._is_element(one, where) and "choices" not in one:
                 found.append(self._element(name, one, where, name in required, name in excluded))
         choices = {one.choice for one in found} | {
@@ -189,6 +192,7 @@ class _Reader:
             elif not isinstance(inner, kinds) or (kinds == (int,) and isinstance(inner, bool)):
                 self._refuse(f"expected type of {_WORDS[kinds[0]]}", (*at, key))
         self._check_together(value, at)
+        self._check_counts(value, at)
         return len(self.issues) == before
 
     def _check_together(self, value: dict[str, Any], at: Path) -> None:
@@ -206,6 +210,14 @@ class _Reader:
             if value.get(key) and not self._extended:
                 self._refuse(f"is for definitions that say {EXTENDED}: true", (*at, key))
 
+    def _check_counts(self, value: dict[str, Any], at: Path) -> None:
+        counts = {key: value[key] for key in ("min", "max", "maxLength") if type(value.get(key)) is int}
+        for key, count in counts.items():
+            if count < 0:
+                self._refuse("must be at least 0", (*at, key))
+        if "max" in counts and counts.get("min", 0) > counts["max"]:
+            self._refuse("min is more than max", (*at, "min"))
+
     def _element(self, name: str, value: dict[str, Any], at: Path, required: bool, excluded: bool) -> Element:
         if value.get("any"):
             return Element(name, "*", required=required, excluded=excluded)
@@ -214,13 +226,15 @@ class _Reader:
             one.partition("|")[0].removeprefix(CANONICAL) for one in self._names(value, "refers", at)
         )
         is_any = not targets or "Resource" in targets
+        slicing = self._slicing(value, at)
+        has_needed = slicing is not None and any(one.fewest for one in slicing.slices)
         return Element(
             name,
             type,
             children=self.children(value, at),
-            open=self.is_open(value, at),
+            open=self.is_open(value),
             rest=self.rest(value, at),
-            required=required,
+            required=required or has_needed,
             excluded=excluded,
             collection=not value.get("scalar", False) and (value.get("array", False) or not self._is_profile),
             either="array" not in value and "scalar" not in value,
@@ -232,7 +246,7 @@ class _Reader:
             constraints=tuple(self.constraints(value, at)),
             enum=enumerated(self._contained, value.get("binding", {})),
             binding=self._binding(value, at),
-            slicing=self._slicing(value, at),
+            slicing=slicing,
         )
 
     def _bounds(self, value: dict[str, Any], type: str, at: Path) -> Iterator[Bound]:
@@ -245,14 +259,14 @@ class _Reader:
                 else:
                     self.unchecked.append(f"{'.'.join(map(str, at[1::2]))}: {key}: {found}")
 
-    def is_open(self, value: dict[str, Any], at: Path) -> bool:
+    def is_open(self, value: dict[str, Any]) -> bool:
         rest = value.get("additionalProperties")
         return bool(value.get("any")) or (isinstance(rest, dict) and rest.get("any") is True)
 
     def rest(self, value: dict[str, Any], at: Path) -> Element | None:
         """What stands at keys that are not described."""
         rest, where = value.get("additionalProperties"), (*at, "additionalProperties")
-        if rest is None or self.is_open(value, at) or not self._is_element(rest, where):
+        if rest is None or self.is_open(value) or not self._is_element(rest, where):
             return None
         return self._element("*", rest, where, required=False, excluded=False)
 
@@ -286,7 +300,7 @@ class _Reader:
             if not isinstance(one, dict) or not isinstance(one.get("expression"), str):
                 self._refuse("needs an expression", (*at, "constraints", key), "required")
                 continue
-            severity = "error" if one.get("severity", "error") == "error" else "warning"
+            severity = "warning" if one.get("severity") == "warning" else "error"
             yield Constraint(key, one["expression"], severity, str(one.get("human", "")))
 
     def _binding(self, value: dict[str, Any], at: Path) -> Binding | None:

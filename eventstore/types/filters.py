@@ -124,7 +124,7 @@ def _not_in(value: str) -> Fits:
 
 def _matches(value: str) -> Fits:
     pattern = f"^(?:{value})$"
-    if why := refusal_of_pattern(pattern):
+    if why := refusal_of_pattern(value) or refusal_of_pattern(pattern):
         raise NotKnown(f"a filter by regex: {why}")
     engine = compiled({"pattern": pattern})
     return lambda found: any(engine.is_valid(one) for one in found)

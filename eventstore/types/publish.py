@@ -18,7 +18,6 @@ from eventstore.types.definition import (
     Site,
     TypeDefinition,
     choice_key,
-    every,
     holds_resource,
     layers_at,
     layers_of,
@@ -75,7 +74,7 @@ def shared(definition: TypeDefinition, library: Library, *, strict: bool = False
     """The schemas of those elements of a type that others in it point at, by what they are called."""
     publisher = Publisher({**library, definition.name: definition}, strict=strict or definition.strict)
     found: dict[str, Schema] = {}
-    for one in every(definition.elements):
+    for one in definition.every:
         if one.content and one.content not in found:
             found[one.content] = publisher.target(one.content)
     return found

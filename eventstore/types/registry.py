@@ -105,9 +105,8 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         return specs[id].definition if id in specs else None
 
     def defined_by(self, name: str) -> str:
-        """The definition of a type, as `Entity/Pump`; empty for one that is built in."""
-        found = (one.resource_types[0] for one in self.formats if one.kind_of(name) is not None)
-        return next((f"{type}/{name}" for type in found), "")
+        """The definition of a type or profile, as `Entity/Pump`; empty for one that is built in."""
+        return next((_last(one, name) for one in self.formats if one.kind_of(name) is not None), "")
 
     def builtin(self, name: str) -> dict[str, Any] | None:
         """A built-in type as a read-only Entity."""
@@ -177,8 +176,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
             return
         for other in self.formats:
             if other is not format and other.kind_of(name) is not None:
-                first = other.resource_types[0]
-                why = f"{name} is defined by {first}/{name}: delete that first, or change it"
+                why = f"{name} is defined by {_last(other, name)}: delete that first, or change it"
                 raise Conflict(why, path=("id",), code="duplicate")
 
     def _check_unused(self, name: str) -> None:
@@ -292,6 +290,11 @@ def _built_in(fhir_version: str) -> dict[str, CompiledType]:
     """What no definition made: the same for every registry, and compiled once."""
     definitions = builtin.compiled(fhir_version)
     return {name: CompiledType(one, 0, fhir_version, {}) for name, one in definitions.items()}
+
+
+def _last(format: Format, name: str) -> str:
+    """The definition without which there is no type of that name."""
+    return "/".join(format.resources_of(name)[-1])
 
 
 @lru_cache(maxsize=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -48,8 +48,7 @@ def sliced(site: Site, slicing: Slicing, part: Callable[[Site], Part]) -> Rule:
     shape = tuple((element, False) for element, _ in site.said)
     slices = []
     for one in slicing.slices:
-        tests = tuple(test for by in slicing.discriminators for test in _tests(by, one))
-        if tests:
+        if tests := tests_of(one, slicing.discriminators):
             inner = Site(site.name, ((one.element, True), *shape))
             slices.append(_Slice(one.element.name, tests, part(inner), one.fewest, one.most))
     is_whole = len(slices) == len(slicing.slices)
@@ -79,8 +78,13 @@ def _rule(name: str, slices: list[_Slice], *, closed: bool) -> Rule:
     return rule
 
 
+def tests_of(one: Slice, discriminators: Iterable[Discriminator]) -> tuple[Test, ...]:
+    """What tells that an item is of the slice; nothing where what the slice says cannot tell."""
+    return tuple(test for by in discriminators for test in _tests(by, one))
+
+
 def _tests(by: Discriminator, one: Slice) -> Iterator[Test]:
-    """What tells that an item is of the slice; nothing when it cannot be told here."""
+    """What tells it by one discriminator."""
     steps = [] if by.path == "$this" else by.path.split(".")
     match by.kind:
         case "value" | "pattern" if (schema := _says(_below(one.element, steps))) is not None:

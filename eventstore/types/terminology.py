@@ -239,8 +239,9 @@ class Shelf(msgspec.Struct, Generic[_T], frozen=True):
 
 
 def _age(version: str) -> list[tuple[int, str]]:
-    """`1.10` is newer than `1.9`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"[.+-]", version)]
+    """`1.10` is newer than `1.9`: a longer number is greater."""
+    parts = re.split(r"[.+-]", version)
+    return [(len(one.lstrip("0")), one.lstrip("0")) if one.isdecimal() else (-1, one) for one in parts]
 
 
 def read(value: dict[str, Any], kind: type[_T]) -> _T:

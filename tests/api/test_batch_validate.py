@@ -151,3 +151,6 @@ async def test_what_cannot_be_asked(client: Client) -> None:
     assert (await client.post("/Pump/$batch-validate?_since=soon", "")).status == 400
     assert (await client.post("/Pump/$batch-validate", {"resourceType": "Pump"})).status == 400
     assert (await client.get("/Pump/$batch-validate")).status == 405
+    for odd in (5, ["x"], [{"name": 5}], [{"name": "_since"}]):
+        body = {"resourceType": "Parameters", "parameter": odd}
+        assert values(await client.post("/Pump/$batch-validate", body))["validated"] == 3

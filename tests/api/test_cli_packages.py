@@ -218,6 +218,44 @@ def test_what_is_exported_installs_into_an_empty_quire_unchanged(at: At, empty: 
     assert second.read_bytes() == first.read_bytes()
 
 
+def test_value_sets_that_attributes_name_in_whatever_way(tmp_path: Path) -> None:
+    """By URL, by reference or by id, which a CodeSystem may have too; of a URL every version."""
+
+    def named(type: str, id: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "resourceType": type,
+            "id": id,
+            "status": "active",
+            "url": f"http://example.org/{type}/{id}",
+            **fields,
+        }
+
+    def attribute(name: str, value_set: dict[str, str]) -> dict[str, Any]:
+        about = {"resource": {"id": "acme-X"}, "path": [name], "type": {"id": "code"}}
+        return {"resourceType": "Attribute", "id": f"acme-X.{name}", **about, "valueSet": value_set}
+
+    include = {"include": [{"system": "http://example.org/CodeSystem/b"}]}
+    lines = [
+        named("ValueSet", "a", version="1"),
+        named("ValueSet", "a2", url="http://example.org/ValueSet/a", version="2"),
+        named("ValueSet", "b", compose=include),
+        named("ValueSet", "c"),
+        *(named("CodeSystem", id, content="complete") for id in "abc"),
+        {"resourceType": "Entity", "id": "acme-X", "type": "resource"},
+        attribute("a", {"uri": "http://example.org/ValueSet/a|1"}),
+        attribute("b", {"reference": "ValueSet/b"}),
+        attribute("c", {"id": "c"}),
+    ]
+    data, out = tmp_path / "data", tmp_path / "x.tgz"
+    quire("import", "--data", data, "-", stdin="\n".join(map(json.dumps, lines)).encode())
+    told = quire("package", "export", "--prefix", "acme", "--data", data, "--out", out)
+    assert (told.code, told.error) == (0, "")
+    found = {
+        file.name for file in read_package(out.read_bytes()).files if file.type in ("ValueSet", "CodeSystem")
+    }
+    assert found == {"ValueSet/a", "ValueSet/a2", "ValueSet/b", "ValueSet/c", "CodeSystem/b"}
+
+
 def test_a_rationale_stays_where_guides_are_stored(tmp_path: Path) -> None:
     data = tmp_path / "data"
     types = [

@@ -275,6 +275,12 @@ async def test_a_form_and_parameters_carry_one_too(client: Client) -> None:
             "no base64",
         ),
         (
+            {"resourceType": "Parameters", "parameter": [{"name": "file", "valueBase64Binary": "\u00e9"}]},
+            {},
+            400,
+            "no base64",
+        ),
+        (
             {"resourceType": "Parameters", "parameter": [{"name": "package", "valueString": "a.b@1"}]},
             {},
             501,

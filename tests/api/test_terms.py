@@ -201,6 +201,16 @@ class TestValidateCode:
         assert told(await colored.get(f"{base}/CodeSystem/colors/$validate-code?code=no"))["result"] is False
         asked = parameters(coding={"system": SYSTEM, "code": "blue", "display": "Red"})
         assert told(await colored.post(url, asked))["result"] is False
+        concept = {"coding": [{"system": "http://other", "code": "x"}, {"system": SYSTEM, "code": "red"}]}
+        assert (
+            told(await colored.post(url, parameters(url=SYSTEM, codeableConcept=concept)))["result"] is True
+        )
+        concept["coding"].pop()
+        assert (
+            told(await colored.post(url, parameters(url=SYSTEM, codeableConcept=concept)))["result"] is False
+        )
+        ignored = await colored.get(f"{url}?url={SYSTEM}&code=red&systemVersion=2")
+        assert ignored.headers["X-Quire-Ignored"] == "systemVersion"
         assert (await colored.get(f"{url}?url=http://no&code=a")).status == 404
         assert (await colored.get(f"{url}?code=a")).status == 400
         assert (await colored.get(f"{url}?url={SYSTEM}&version=7&code=red")).status == 404

@@ -8,7 +8,7 @@ import msgspec
 
 from eventstore.body import Document, read
 from eventstore.errors import Invalid
-from eventstore.types.proving import check_expressions, prove
+from eventstore.types.proving import check_bases, check_expressions, prove
 from eventstore.types.registry import Registry
 
 
@@ -39,6 +39,7 @@ class Definitions:
         registry = self.registry.apply(position, type, id, whole)
         prove(registry, type, id, whole)
         check_expressions(registry, type, id)
+        check_bases(registry, self.registry)
         self.registry = registry
         self.events.append((position, type, id, whole))
 

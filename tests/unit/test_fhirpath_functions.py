@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from harness.fhirpath import evaluate, holds, quantity
+from harness.fhirpath import TYPES, evaluate, holds, node, quantity
 
 from eventstore.errors import Invalid, NotSupported
+from eventstore.types.fhirpath.expression import compile_expression
 from eventstore.types.fhirpath.functions.table import OF_EXPRESSIONS, OF_VALUES
 from eventstore.types.fhirpath.functions.texts import MAX_TEXT_CHARACTERS
 from eventstore.types.fhirpath.moments import Moment
+from eventstore.types.fhirpath.scope import Environment, Scope
 
 BODY = """{"resourceType":"acme-Device","id":"d","status":"on","valueQuantity":{"value":1.50,"unit":"kg","code":"kg",
 "system":"http://unitsofmeasure.org"},"name":[{"family":"A","given":["x","y"]},{"family":"B","given":["y"]}],
@@ -158,6 +160,14 @@ def test_resolve_in_a_bundle(reference: str) -> None:
         evaluate("'acme-Device/2'.resolve()", body, "Bundle")
 
 
+def test_resolve_among_what_is_no_resource() -> None:
+    """As in a resource of an open type, which may hold anything at these keys."""
+    nothing = {"resolve": lambda reference: None}
+    assert evaluate("a.resolve()", '{"a":"#p","contained":["p",{"id":"q"}]}', **nothing) == []
+    body = '{"resourceType":"Bundle","a":"x/1","entry":["x/1",{"fullUrl":1}]}'
+    assert evaluate("a.resolve()", body, type="Bundle", **nothing) == []
+
+
 def test_resolve_asks_for_what_is_stored() -> None:
     def stored(reference: str) -> dict[str, Any] | None:
         return {"resourceType": "acme-Device", "id": "1"} if reference == "acme-Device/1" else None
@@ -216,6 +226,39 @@ class TestBounds:
         body = '{"note":[' + ",".join(f'"{n}"' for n in range(300)) + "]}"
         with pytest.raises(NotSupported, match="takes more than 1000000 steps"):
             evaluate("note.all(%resource.note.all(%resource.note.all(true)))", body)
+
+    @pytest.mark.parametrize(
+        "criterion",
+        [
+            "%context.status.upper() = 'A'",
+            "%context.status.toChars().count() > 3",
+            "%context.status.matches('b$')",
+            "%context.status.htmlChecks()",
+            "%context.status ~ %context.note.first()",
+            "%context.status.substring(0, 10000).replaceMatches('a*b', '') = 'b'",
+            "(%context.status & 'a').length() = 1",
+            "%context.part.part = %context.name.part",
+            "%context.part ~ %context.part",
+            "%context.part.distinct().exists()",
+            "%context.part in %context.part.first().part",
+            "select(%context.part.part).exists()",
+        ],
+    )
+    def test_large_values(self, criterion: str) -> None:
+        """An item may be large: what goes through it again and again takes as many steps as that is long."""
+        parts = ",".join(['{"name":"a"}'] * 1_000)
+        body = f"""{{"status":"{"a" * 200_000}","note":[{",".join(['"a"'] * 1_000)}],
+            "part":[{{"part":[{parts}]}}],"name":[{{"part":[{parts}]}}]}}"""
+        with pytest.raises(NotSupported, match="takes more than 1000000 steps"):
+            evaluate(f"note.where({criterion}).exists()", body)
+
+    def test_all_evaluations_of_a_resource(self) -> None:
+        here = node(f"""{{"status":"{"a" * 100_000}","note":[{",".join(['"a"'] * 900)}]}}""")
+        scope = Scope(here, here, here, Environment(TYPES))
+        expression = compile_expression("note.all(%context.status.endsWith('a'))")
+        assert [expression.holds_in(scope) for _ in range(11)] == [True] * 11
+        with pytest.raises(NotSupported, match="the resource takes more than 10000000 steps"):
+            expression.holds_in(scope)
 
     def test_texts(self) -> None:
         with pytest.raises(NotSupported, match=f"{MAX_TEXT_CHARACTERS} characters"):

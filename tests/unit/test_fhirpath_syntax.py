@@ -65,6 +65,8 @@ def test_what_binds_how_tightly(text: str, same: str) -> None:
         ("a /* b", "expected FHIRPath at column 3"),
         (r"a = 'b\q'", "expected an escape that there is at column 7"),
         (r"'\u12'", "expected an escape that there is at column 2"),
+        (r"a = '\uD83D'", "a surrogate stands in a pair only at column 5"),
+        ("9" * 5_000, "an integer is 9223372036854775807 at most: write a decimal at column 1"),
         ("@2020-13", "expected a date or a time at column 1"),
         ("@2020-02-30", "expected a date or a time at column 1"),
         ("@T25:00", "expected a date or a time at column 1"),
@@ -88,6 +90,7 @@ def test_too_few_or_too_many_arguments(call: str) -> None:
 
 def test_escapes() -> None:
     assert evaluate(r"""'\'\"\`\\\/\n\r\t\f\u00e9'""") == ["'\"`\\/\n\r\t\fé"]
+    assert evaluate(r"'\uD83D\uDE00'") == ["\N{GRINNING FACE}"]
     assert evaluate(r"%`vs-a`") == ["http://hl7.org/fhir/ValueSet/a"]
 
 
@@ -133,6 +136,7 @@ class TestWhatCannotBeRun:
             ("a.exists() and elementDefinition().exists()", "needs the definition of the element"),
             (r"a.matches('(a)\\1')", "back-references are not allowed"),
             ("a.replaceMatches('(a+)+', 'b')", "patterns with one repetition"),
+            ("a.replaceMatches('a{1,99999999999}', 'b')", "linear time and bounded memory"),
         ],
     )
     def test_it_says_why(self, text: str, why: str) -> None:

@@ -105,6 +105,39 @@ def test_dates_in_a_resource() -> None:
     assert evaluate("period.start.hasValue() and period.start <= period.end", body) == [True]
 
 
+class TestNumbersThatCannotBeHeld:
+    """What overflows is nothing, in every operator: no error of Python's gets out."""
+
+    BODY = '{"score":[' + ",".join(["1e308"] * 3_300) + "]}"
+    ENDLESS = "score.aggregate($total * $this, 1 'kg')"
+
+    @pytest.mark.parametrize(
+        "expression",
+        [
+            ENDLESS,
+            f"{ENDLESS} - {ENDLESS}",
+            f"{ENDLESS} * 0",
+            "@2020 + score.take(3000).aggregate($total * $this, 1 'year')",
+            "@2020-01-01T10:00 + score.take(3000).aggregate($total * $this, 1 's')",
+            "@2020 - score.aggregate($total * $this, 1 'year')",
+        ],
+    )
+    def test_nothing(self, expression: str) -> None:
+        assert evaluate(expression, self.BODY) == []
+
+    def test_alike(self) -> None:
+        assert evaluate("score ~ score", '{"score":1e30}') == [True]
+        assert evaluate(f"1{'0' * 40}.04 ~ 1{'0' * 40}.0") == [True]
+        assert evaluate("1.26 ~ 1.3") == [True]
+
+
+def test_arrays_in_a_resource_of_an_open_type() -> None:
+    """What is looked up is as it was let in: there `_x` need not be as `x` is."""
+    assert evaluate("note.count()", '{"note":["a"],"_note":{"id":"1"}}') == [1]
+    assert evaluate("note", '{"note":"abc","_note":[{"id":"1"}]}') == ["abc"]
+    assert evaluate("note", '{"note":3,"_note":[null]}') == [3]
+
+
 class TestObjects:
     BODY = """{"name":[{"family":"A","given":["x","y"]},{"given":["x","y"],"family":"A"},{"family":"A","given":["y","x"]}],
     "valueQuantity":{"value":1.0,"unit":"kg"},"part":[{"name":"a","active":true},{"name":"a","active":1}]}"""

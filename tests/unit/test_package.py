@@ -87,6 +87,17 @@ def test_what_is_no_package_is_refused(data: bytes, kind: type[QuireError], why:
         read_package(data)
 
 
+@pytest.mark.parametrize(
+    "said", [{"GNU.sparse.size": "x"}, {"GNU.sparse.map": ""}, {"GNU.sparse.realsize": "1e9"}]
+)
+def test_what_an_archive_says_that_cannot_be_read_is_refused(said: dict[str, str]) -> None:
+    """Python's own reader of archives ends in a ValueError there."""
+    info = member("package/x.json")
+    info.pax_headers = said
+    with pytest.raises(Malformed, match="no .tgz"):
+        read_package(with_member(info))
+
+
 def test_a_path_that_is_there_twice_is_refused() -> None:
     info = member("package/package.json")
     with pytest.raises(Malformed, match="twice"):

@@ -197,6 +197,22 @@ def test_a_value_set_that_the_definition_contains(type: str) -> None:
     }
 
 
+@pytest.mark.parametrize("more", [{"exclude": [{"system": "s"}]}, {"include": [{"valueSet": ["v"]}]}])
+def test_a_contained_value_set_that_does_more_than_list_is_not_known(more: dict[str, Any]) -> None:
+    compose = dict(MODES["compose"])
+    compose |= {key: [{**compose.get(key, [{}])[0], **one[0]}] for key, one in more.items()}
+    definitions = Definitions("5.0.0")
+    mode = element("Ward.mode", 0, "1", "code", binding=BINDING)
+    definitions.put(
+        "StructureDefinition", "Ward", structure("Ward", mode, contained=[{**MODES, "compose": compose}])
+    )
+    (issue,) = definitions.issues({"resourceType": "Ward", "id": "x", "mode": "day"})
+    assert (issue.message, issue.severity) == (
+        "the value set #modes is not known here: not checked",
+        "warning",
+    )
+
+
 class TestAttribute:
     @pytest.mark.parametrize(
         "named",

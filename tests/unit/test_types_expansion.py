@@ -118,6 +118,7 @@ def test_an_include(include: dict[str, Any], expected: str) -> None:
         (filtered("colour", "=", "red"), f"the code system {ANIMALS} has no property colour"),
         (filtered("concept", "resembles", "dog"), "the filter resembles is not known here"),
         (filtered("code", "regex", "(a)\\1"), LINEAR),
+        (filtered("code", "regex", "a)|(?:b"), "a filter by regex: not a pattern that can be matched in linear time and bounded memory: check it, or make it smaller"),
         (filtered("legs", "exists", "maybe"), "a filter by exists: its value is true or false"),
         ({}, "an include names neither a system nor a value set"),
     ],
@@ -195,6 +196,15 @@ class TestVersions:
         assert codes(made.expand(V)) == ["new"]
         assert codes(made.expand(f"{V}|1.9.0")) == ["old"]
         assert made.expand(f"{V}|2").missing == f"the value set {V}|2 is not known here"
+
+    @pytest.mark.parametrize(
+        ("older", "newer"),
+        [("1.\u00b2", "1.2"), ("9" * 5_000, "1" + "0" * 5_000), ("a", "0"), ("1.07", "1.8")],
+    )
+    def test_versions_are_compared_whatever_they_are(self, older: str, newer: str) -> None:
+        one, other = value_set(V, listed("old"), version=older), value_set(V, listed("new"), version=newer)
+        assert codes(expander(one, other).expand(V)) == ["new"]
+        assert codes(expander(other, one).expand(V)) == ["new"]
 
     def test_by_its_id(self) -> None:
         made = expander({**value_set("", listed("a")), "id": "colors"})

@@ -160,6 +160,21 @@ def test_slices() -> None:
     }
 
 
+def test_a_slice_that_is_needed_needs_its_array() -> None:
+    types = Schemas()
+    slices = {"home": {"match": {"value": {"use": "home"}}, "min": 1}}
+    types.type("A", {"name": {"array": True, "type": "HumanName", "slicing": {"slices": slices}}})
+    assert types.wrong("A", {}) == {("name",): "is required"}
+    assert types.wrong("A", {"name": [{"use": "old"}]}) == {("name",): "at least 1 of the slice home"}
+
+
+@pytest.mark.parametrize(("severity", "is_error"), [("error", True), ("warning", False), ("eror", True)])
+def test_a_constraint_refuses_unless_it_is_a_warning(severity: str, is_error: bool) -> None:
+    types = Schemas()
+    types.type("A", {"x": TEXT}, constraints={"a-1": {"expression": "x = 'y'", "severity": severity}})
+    assert bool(types.wrong("A", {"x": "z"})) is is_error
+
+
 class TestExtended:
     """`any` and `additionalProperties`, which no StructureDefinition can say."""
 
@@ -182,6 +197,15 @@ class TestExtended:
         assert types.wrong("A", {"map": {"a": 1, "b": 2}}) == {}
         assert types.wrong("A", {"map": {"a": "x"}}) == {("map", "a"): "expected type of integer"}
 
+    def test_a_type_of_what_stands_at_other_keys(self) -> None:
+        """It is a part of the type like any other: its changes count."""
+        types = Schemas()
+        types.type("Part", {"x": TEXT}, kind="complex-type")
+        types.type("A", {}, additionalProperties={"type": "Part", "scalar": True}, **{EXTENDED: True})
+        assert types.wrong("A", {"k": {"x": "y"}}) == {}
+        types.type("Part", {"z": TEXT}, kind="complex-type")
+        assert types.wrong("A", {"k": {"x": "y"}}) == {("k", "x"): "extra property"}
+
     @pytest.mark.parametrize("more", [{"any": True}, {"additionalProperties": {"type": "string"}}])
     def test_they_are_asked_for(self, more: dict[str, Any]) -> None:
         with pytest.raises(Invalid, match=f"is for definitions that say {EXTENDED}: true"):
@@ -194,10 +218,17 @@ class TestExtended:
         ({"x": {}}, ("elements", "x"), "needs a type, elements or any: true"),
         ({"x": 5}, ("elements", "x"), "expected type of object"),
         ({"x": {"type": 5}}, ("elements", "x", "type"), "expected type of string"),
+        ({"": TEXT}, ("elements", ""), "the name of an element is letters, digits, - and _"),
+        ({"_x": TEXT}, ("elements", "_x"), "the name of an element is letters, digits, - and _"),
+        ({'x"; --': TEXT}, ("elements", 'x"; --'), "the name of an element is letters, digits, - and _"),
+        ({"x" * 65: TEXT}, ("elements", "x" * 65), "the name of an element may have 64 characters"),
         ({"x": {"type": "string", "arry": True}}, ("elements", "x", "arry"), "extra property"),
         ({"x": {"type": "Strin"}}, ("elements", "x", "type"), "Strin is no type"),
         ({"x": {"type": "string", "array": True, "scalar": True}}, ("elements", "x", "scalar"), "array and scalar exclude one another"),
         ({"x": {"type": "string", "min": 1}}, ("elements", "x", "min"), "min and max are for an array"),
+        ({"x": {"type": "string", "array": True, "min": -1}}, ("elements", "x", "min"), "must be at least 0"),
+        ({"x": {"type": "string", "scalar": True, "maxLength": -1}}, ("elements", "x", "maxLength"), "must be at least 0"),
+        ({"x": {"type": "string", "array": True, "min": 2, "max": 1}}, ("elements", "x", "min"), "min is more than max"),
         ({"x": {"elements": {"y": {"refers": 5}}}}, ("elements", "x", "elements", "y", "refers"), "expected type of array"),
         ({"x": {"elementReference": ["A", "elements", "y"]}}, (), "there is no element A:y"),
         ({"x": {"type": "code", "binding": {"strength": "required"}}}, ("elements", "x", "binding"), "needs a valueSet"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from harness.definitions import Definitions, document, entity
+from harness.formats import schema, structure
 from harness.soon import soon
 
 from eventstore.errors import Conflict, Invalid
@@ -148,6 +149,21 @@ class TestNames:
         assert types.registry.similar("a") == "A"
         assert types.registry.similar("A") is None
         assert types.registry.similar("part") is None
+
+
+def test_the_definition_of_a_profile_is_called_by_its_id(types: Definitions) -> None:
+    types.put("StructureDefinition", "Ward", structure("Ward"))
+    profile = structure(
+        "Ward", url="http://p/night", derivation="constraint", baseDefinition="http://example.org/Ward"
+    )
+    types.put("StructureDefinition", "night", profile)
+    assert types.registry.defined_by("http://p/night") == "StructureDefinition/night"
+    assert types.registry.defined_by("Patient") == ""
+    other = {**schema("Ward", {}), "url": "http://p/night", "derivation": "constraint"}
+    with pytest.raises(
+        Conflict, match="http://p/night is defined by StructureDefinition/night: delete that first"
+    ):
+        types.put("FHIRSchema", "other", other)
 
 
 class TestSnapshots:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness.definitions import Definitions
+from harness.definitions import Definitions, document
 from harness.formats import element, structure
 
-from eventstore.errors import Conflict, Invalid
+from eventstore.errors import Conflict, Invalid, Path
 from eventstore.types.differential import MAX_ELEMENTS_READ, MAX_LEVELS
+from eventstore.types.facts import MAX_CONFORMING_LEVELS, Facts
+from eventstore.types.fhirpath.model import Types
 
 HL7 = "http://hl7.org/fhir/StructureDefinition/"
 XHTML = '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'
@@ -70,6 +72,50 @@ def types() -> Structures:
         element("Ward.floor", 0, "1", "integer"),
     )
     return definitions
+
+
+class TestBases:
+    def test_a_type_may_be_based_on_one_that_has_resources(self) -> None:
+        types = Structures()
+        types.type("Ward", element("Ward.mode", 1, "1", "code"))
+        types.type(
+            "NightWard", element("NightWard.light", 0, "1", "code"), baseDefinition="http://example.org/Ward"
+        )
+        assert types.wrong("NightWard", {"mode": "a", "light": "b"}) == {}
+        assert types.wrong("NightWard", {"light": "b"}) == {("mode",): "is required"}
+        types.profile("dim", "NightWard", element("NightWard.light", 1, "1"))
+        assert types.against("dim", "NightWard", {"mode": "a"}) == {("light",): "is required"}
+
+    def test_none_in_a_circle(self) -> None:
+        types = Structures()
+        types.type("A")
+        types.type("B", baseDefinition="http://example.org/A")
+        with pytest.raises(Invalid, match="the bases go in a circle: A > B > http://example.org/A"):
+            types.type("A", baseDefinition="http://example.org/B")
+        with pytest.raises(Invalid, match="circle: http://p/p > http://p/p"):
+            types.profile("p", "A", baseDefinition="http://p/p")
+
+    def test_it_is_there(self) -> None:
+        """A name of FHIR's own is not enough: what Patient has is said by its definition."""
+        types = Structures()
+        for base in (f"{HL7}Patient", "http://example.org/None"):
+            with pytest.raises(Invalid, match="is not known here: define it first"):
+                types.type("A", baseDefinition=base)
+
+    def test_a_log_with_a_circle_can_be_asked_for_types(self) -> None:
+        assert not Types(lambda name: None, {"A": "B", "B": "A"}.__getitem__).is_a("A", "C")
+
+    def test_none_goes_while_something_is_based_on_it(self) -> None:
+        types = Structures()
+        types.type("A", element("A.need", 1, "1", "code"), abstract=True)
+        types.type("B", baseDefinition="http://example.org/A")
+        why = "StructureDefinition/B is based on http://example.org/A: change that first"
+        with pytest.raises(Conflict, match=why):
+            types.put("StructureDefinition", "A", None)
+        with pytest.raises(Conflict, match=why):
+            types.type("A", abstract=True, url="http://example.org/Other")
+        types.put("StructureDefinition", "B", None)
+        types.put("StructureDefinition", "A", None)
 
 
 class TestTypes:
@@ -603,6 +649,18 @@ class TestSlices:
         )
         assert types.against("p", "Ward", {"mode": "a", "bed": [{"number": 1}]}) == {}
 
+    def test_a_slice_that_says_nothing_at_the_discriminator_is_told(self, types: Structures) -> None:
+        kind = sliced("Ward.kind", "first", 1, "1", patternCodeableConcept={"coding": [{"code": "a"}]})
+        types.profile("p", "Ward", element("Ward.kind", 0, "*", **by("value", "coding.code")), kind)
+        assert types.registry.types["http://p/p"].definition.unchecked == (
+            "kind: the slice first says nothing to tell it by",
+        )
+        number = element("Ward.bed.number", 1, "1", fixedPositiveInt=1)
+        night = sliced("Ward.bed", "first", 1, "1")
+        number["id"] = f"{night['id']}.number"
+        types.profile("p", "Ward", element("Ward.bed", 0, "*", **by("value", "number")), night, number)
+        assert types.registry.types["http://p/p"].definition.unchecked == ()
+
 
 def extension(url: str, *elements: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {
@@ -683,6 +741,7 @@ class TestRefused:
             ({"differential": {"element": [element("A"), element("A.x", 0, "1", "Strin")]}}, ("differential", "element", 1, "type", 0, "code"), "Strin is no type"),
             ({"differential": {"element": [element("A"), element("A.x")]}}, ("differential", "element", 1, "type"), "needs a type"),
             ({"differential": {"element": [element("A"), element("A.x", 0, "1", "string", "code")]}}, ("differential", "element", 1, "type"), r"call it x\[x\]"),
+            ({"differential": {"element": [element("A"), {**element("A.x", 0, "1", "string"), "id": "A.x/y"}]}}, ("differential", "element", 1, "id"), "A.x/y: the name of an element is letters"),
             ({"differential": {"element": [element("A"), *[element("A.x", 0, "1", "string")] * 2]}}, ("differential", "element", 2, "path"), "A.x is there twice"),
             ({"differential": {"element": [element("A"), element("A.x", contentReference="#A.y")]}}, (), "there is no element A:y"),
         ],
@@ -722,3 +781,55 @@ class TestRefused:
         for _ in range(60):
             body = {"a": [body]}
         assert recursive.wrong("A", body) != {}
+
+
+class TestConformsTo:
+    """A profile that asks for profiles, itself too."""
+
+    @staticmethod
+    def wards(*expressions: str) -> Structures:
+        types = Structures()
+        types.type("Ward", element("Ward.mode", 0, "1", "code"), element("Ward.part", 0, "1", "Resource"))
+        rules = [
+            {"key": f"p-{n}", "severity": "error", "human": f"{n}", "expression": one}
+            for n, one in enumerate(expressions)
+        ]
+        root = {"differential": {"element": [element("Ward", 0, "*", constraint=rules)]}}
+        types.profile("p", "Ward", **root)
+        return types
+
+    @staticmethod
+    def told(types: Structures, body: dict[str, Any]) -> list[tuple[Path, str, str]]:
+        kind = types.registry.served("Ward")
+        assert kind is not None
+        whole = document({**body, "resourceType": "Ward", "id": "x", "meta": {"profile": ["http://p/p"]}})
+        found = types.registry.check(kind, whole, Facts("2026-01-01T00:00:00Z"))
+        return [(one.path, one.message, one.severity) for one in found]
+
+    def test_itself(self) -> None:
+        types = self.wards("conformsTo('http://p/p')", "mode = 'a'")
+        assert self.told(types, {"mode": "a"}) == []
+        assert self.told(types, {"mode": "b"}) == [((), "0 (p-0)", "error"), ((), "1 (p-1)", "error")]
+
+    def test_down_a_tree_each_part_once(self) -> None:
+        """Two that ask for the same take no longer than one: without that they take twice as long at each level."""
+        rule = "part.all(conformsTo('http://p/p'))"
+        types = self.wards(rule, f"{rule} and true", "mode != 'b'")
+        deepest: dict[str, Any] = {"resourceType": "Ward", "mode": "b"}
+        body = deepest
+        for _ in range(MAX_CONFORMING_LEVELS):
+            body = {"resourceType": "Ward", "part": body, "mode": "a"}
+        assert {path for path, _, _ in self.told(types, body)} == {()}
+        deepest["mode"] = "a"
+        assert self.told(types, body) == []
+
+    def test_no_deeper_than_the_limit(self) -> None:
+        types = self.wards("part.all(conformsTo('http://p/p'))")
+        body: dict[str, Any] = {"resourceType": "Ward"}
+        for _ in range(50):
+            body = {"resourceType": "Ward", "part": body}
+        ((path, message, severity),) = self.told(types, body)
+        assert (path, severity) == ((), "warning")
+        assert (
+            message == f"p-0 is not checked: profiles ask for others more than {MAX_CONFORMING_LEVELS} times"
+        )

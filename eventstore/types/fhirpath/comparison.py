@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import MAX_PREC, Context, Decimal
 from typing import Any
 
 from eventstore.types.fhirpath.moments import Moment, compare_moments, in_utc, moment
@@ -107,7 +107,7 @@ def _alike(a: Any, b: Any) -> bool:
         return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
     if is_number(a) and is_number(b):
         places = min(places_of(one.normalize(DECIMALS)) for one in (Decimal(a), Decimal(b)))
-        return round(Decimal(a), places) == round(Decimal(b), places)
+        return _rounded(Decimal(a), places) == _rounded(Decimal(b), places)
     if isinstance(a, Moment) and isinstance(b, Moment):
         return compare_moments(a, b) == 0
     if isinstance(a, Quantity) and isinstance(b, Quantity):
@@ -122,3 +122,11 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_alike, a, b))
     return type(a) is type(b) and bool(a == b)
+
+
+_EXACT = Context(prec=MAX_PREC)
+
+
+def _rounded(number: Decimal, places: int) -> Decimal:
+    is_longer = places_of(number) > places
+    return number.quantize(Decimal(1).scaleb(-places), context=_EXACT) if is_longer else number

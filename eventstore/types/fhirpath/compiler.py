@@ -264,6 +264,8 @@ def _member(one: Tree, many: Tree) -> Truth:
             return key_of(item) in keys
         others = run(items, scope)
         scope.spend(len(others))
+        scope.weigh(others)
+        scope.weigh([item], len(others))
         return any(equal(item, other) for other in others)
 
     return test
@@ -294,8 +296,8 @@ def _arithmetic(operator: str) -> Callable[[Scope, Items, Items], Items]:
 
 _COLLECTIONS: dict[str, Callable[[Scope, Items, Items], Items]] = {
     "|": lambda scope, left, right: distinct(scope, left + right),
-    "+": lambda scope, left, right: add(left, right),
-    "-": lambda scope, left, right: add(left, right, -1),
-    "&": lambda scope, left, right: concatenate(left, right),
+    "+": add,
+    "-": lambda scope, left, right: add(scope, left, right, -1),
+    "&": concatenate,
     **{operator: _arithmetic(operator) for operator in ("*", "/", "div", "mod")},
 }

@@ -15,10 +15,14 @@ _MONTHS = {"year": 12, "a": 12, "month": 1, "mo": 1}
 _FRACTIONS = frozenset(("second", "s", "millisecond", "ms"))
 """The units of which a part counts: above seconds the digits behind the point are left out (FHIRPath, 6.7)."""
 _DAY_SECONDS = 86_400
+_MOST = 10**15
+"""Of any unit: there are no dates so far apart."""
 
 
 def moved(at: Moment, by: Quantity, sign: int) -> Moment | None:
     """The moment so much later or earlier, as precisely as the moment is known; None where that cannot be said."""
+    if abs(by.value) > _MOST:
+        return None
     if by.unit not in _FRACTIONS:
         by = msgspec.structs.replace(by, value=Decimal(int(by.value)))
     if by.unit in _MONTHS:

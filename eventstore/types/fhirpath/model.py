@@ -99,9 +99,11 @@ class Types:
 
     def is_a(self, type: str, wanted: str) -> bool:
         """A type is the wanted one, or based on it. `wanted` is dotted: `acme.Device` for `acme-Device`."""
-        while type:
+        seen: set[str] = set()
+        while type and type not in seen:
             if type.replace("-", ".") == wanted:
                 return True
+            seen.add(type)
             type = self._base(type)
         return False
 
@@ -207,7 +209,7 @@ def _options(shape: Shape, value: dict[str, Any], name: str) -> tuple[Field, ...
 def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> None:
     item, twin, kind = value.get(field.key), value.get(field.twin), field.type
     if type(item) is list or type(twin) is list:
-        items, twins = item or (), twin or ()
+        items, twins = _listed(item), _listed(twin)
         for index in range(max(len(items), len(twins))):
             one = items[index] if index < len(items) else None
             other = twins[index] if index < len(twins) else None
@@ -217,6 +219,11 @@ def _add(found: list[Any], node: Node, value: dict[str, Any], field: Field) -> N
                 )
     elif item is not None or twin is not None:
         found.append(Node(item, _type_of(item, kind) if field.slot else kind, twin, node, field.key))
+
+
+def _listed(value: Any) -> list[Any]:
+    """The items of an array, and of what is none itself: a resource that was looked up may be of an open type."""
+    return value if type(value) is list else [] if value is None else [value]
 
 
 def _type_of(value: Any, declared: str) -> str:

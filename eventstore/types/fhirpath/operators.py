@@ -11,20 +11,20 @@ from eventstore.errors import Invalid
 from eventstore.types.fhirpath.comparison import compare
 from eventstore.types.fhirpath.durations import moved
 from eventstore.types.fhirpath.functions.numbers import finite
-from eventstore.types.fhirpath.functions.texts import short
+from eventstore.types.fhirpath.functions.texts import made
 from eventstore.types.fhirpath.moments import Moment, moment
 from eventstore.types.fhirpath.quantities import DECIMALS, Quantity, canonical
-from eventstore.types.fhirpath.scope import Items, only, only_text
+from eventstore.types.fhirpath.scope import Items, Scope, only, only_text
 from eventstore.types.fhirpath.values import is_number, unwrapped
 
 
-def add(left: Items, right: Items, sign: int = 1) -> Items:
+def add(scope: Scope, left: Items, right: Items, sign: int = 1) -> Items:
     """`+`, and `-` with a sign of -1."""
     a, b = unwrapped(only(left)), unwrapped(only(right))
     if a is None or b is None:
         return []
     if isinstance(a, str) and isinstance(b, str) and sign == 1:
-        return [short(a + b)]
+        return made(scope, a + b)
     if isinstance(a, str) and isinstance(b, Quantity):
         a = moment(a) or a
     if isinstance(a, Moment) and isinstance(b, Quantity):
@@ -32,9 +32,8 @@ def add(left: Items, right: Items, sign: int = 1) -> Items:
         return [] if found is None else [found]
     if isinstance(a, Quantity) and isinstance(b, Quantity):
         (dimension, x), (other, y) = canonical(a), canonical(b)
-        return (
-            [Quantity(x + sign * y, dimension if a.unit != b.unit else a.unit)] if dimension == other else []
-        )
+        unit = dimension if a.unit != b.unit else a.unit
+        return _quantity(Quantity(DECIMALS.add(x, sign * y), unit)) if dimension == other else []
     _need_numbers(a, b)
     return finite(a + sign * b if isinstance(a, int) and isinstance(b, int) else DECIMALS.add(a, sign * b))
 
@@ -72,19 +71,25 @@ def _calculated_quantity(operator: str, a: Any, b: Any) -> Items:
         a, b = b, a
     if isinstance(a, Quantity) and isinstance(b, Quantity):
         (dimension, x), (other, y) = canonical(a), canonical(b)
-        return [Quantity(DECIMALS.divide(x, y))] if operator == "/" and dimension == other and y else []
+        is_ratio = operator == "/" and dimension == other and y
+        return _quantity(Quantity(DECIMALS.divide(x, y))) if is_ratio else []
     if operator not in ("*", "/") or not isinstance(a, Quantity):
         raise Invalid("the operands do not go together")
     _need_numbers(b)
     if operator == "/" and b == 0:
         return []
     number = DECIMALS.multiply(a.value, b) if operator == "*" else DECIMALS.divide(a.value, b)
-    return [msgspec.structs.replace(a, value=number)]
+    return _quantity(msgspec.structs.replace(a, value=number))
 
 
-def concatenate(left: Items, right: Items) -> Items:
+def _quantity(found: Quantity) -> Items:
+    """The quantity, where its value can be held."""
+    return [found] if found.value.is_finite() else []
+
+
+def concatenate(scope: Scope, left: Items, right: Items) -> Items:
     """`&`: what is missing is an empty text."""
-    return [short((only_text(left) or "") + (only_text(right) or ""))]
+    return made(scope, (only_text(left) or "") + (only_text(right) or ""))
 
 
 def ordered(operator: str, left: Items, right: Items) -> bool | None:

@@ -10,10 +10,12 @@ import msgspec
 
 from eventstore.errors import Invalid, NotSupported
 from eventstore.types.fhirpath.model import Types, children_named
-from eventstore.types.fhirpath.values import Item, Node, unwrapped
+from eventstore.types.fhirpath.values import Item, Node, unwrapped, weight
 
 MAX_EVALUATION_STEPS = 1_000_000
-"""Of one evaluation: items that were looked at, about half a microsecond each."""
+"""Of one evaluation: items that were looked at, values in objects that were compared, every 100 characters of a text."""
+MAX_RESOURCE_STEPS = 10_000_000
+"""Of all evaluations for one resource: its constraints are run at each place where they stand."""
 
 Items = list[Any]
 """Nodes and System values, in order."""
@@ -43,6 +45,8 @@ class Scope:
     """One evaluation, or several one after another. `$this`, `$index`, `$total` and the variables change while it runs."""
 
     __slots__ = (
+        "_given",
+        "_left",
         "_steps",
         "context",
         "environment",
@@ -61,6 +65,8 @@ class Scope:
         self.root = root
         self.environment = environment
         self.types = environment.types
+        self._left = MAX_RESOURCE_STEPS
+        self._given = self._steps = 0
         self.begin()
 
     def begin(self) -> Items:
@@ -69,7 +75,8 @@ class Scope:
         self.index = 0
         self.total: Items = []
         self.variables: dict[str, Items] = {}
-        self._steps = MAX_EVALUATION_STEPS
+        self._left -= self._given - self._steps
+        self._given = self._steps = min(MAX_EVALUATION_STEPS, self._left)
         return self.this
 
     @property
@@ -82,7 +89,15 @@ class Scope:
         """Count steps. Raises NotSupported when there were too many."""
         self._steps -= steps
         if self._steps < 0:
+            if self._given < MAX_EVALUATION_STEPS:
+                raise NotSupported(f"the resource takes more than {MAX_RESOURCE_STEPS} steps")
             raise NotSupported(f"it takes more than {MAX_EVALUATION_STEPS} steps")
+
+    def weigh(self, items: Items, times: int = 1) -> None:
+        """Count the steps of going through items: through all that is in an object, through a text by its length."""
+        for item in items:
+            if found := weight(item.value if type(item) is Node else item):
+                self.spend(found * times)
 
     def children(self, items: Items, name: str) -> Items:
         """The children of that name."""

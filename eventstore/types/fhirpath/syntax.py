@@ -16,7 +16,7 @@ import msgspec
 from eventstore.errors import Invalid
 from eventstore.types.fhirpath.moments import moment
 from eventstore.types.fhirpath.quantities import Quantity
-from eventstore.types.fhirpath.values import System
+from eventstore.types.fhirpath.values import MAX_INTEGER, System
 
 MAX_EXPRESSION_CHARACTERS = 10_000
 MAX_DEPTH_LEVELS = 100
@@ -306,7 +306,11 @@ class _Reader:
                 _refuse(self._text, token.start + 1 + found.start(), "expected an escape that there is")
             return _ESCAPES[found[2]]
 
-        return _ESCAPE.sub(one, token.text[1:-1])
+        text = _ESCAPE.sub(one, token.text[1:-1])
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            _refuse(self._text, token.start, "a surrogate stands in a pair only")
 
     def _variable(self) -> str:
         if self.token.kind == "string":
@@ -329,13 +333,17 @@ class _Reader:
         return "".join(parts)
 
     def _number(self) -> Literal:
-        text = self._take().text
-        number = Decimal(text) if "." in text else int(text)
+        written = self._take()
+        number = Decimal(written.text)
         if self.token.kind == "string":
-            return Literal((Quantity(Decimal(text), self._unescaped()),))
+            return Literal((Quantity(number, self._unescaped()),))
         if self.token.kind == "name" and self.token.text in _UNITS:
-            return Literal((Quantity(Decimal(text), self._take().text.rstrip("s"), calendar=True),))
-        return Literal((number,))
+            return Literal((Quantity(number, self._take().text.rstrip("s"), calendar=True),))
+        if "." in written.text:
+            return Literal((number,))
+        if number > MAX_INTEGER:
+            _refuse(self._text, written.start, f"an integer is {MAX_INTEGER} at most: write a decimal")
+        return Literal((int(number),))
 
     def _moment(self) -> Literal:
         text = self.token.text.rstrip("-.")

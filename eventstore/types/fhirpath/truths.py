@@ -78,17 +78,19 @@ LOGIC: dict[str, Callable[[Truth, Truth], Truth]] = {
 
 def equality(left: Run, right: Run, *, negated: bool) -> Truth:
     def test(items: Items, scope: Scope) -> bool | None:
-        found = _equal(left(items, scope), right(items, scope))
+        found = _equal(left(items, scope), right(items, scope), scope)
         return found if found is None else found is not negated
 
     return test
 
 
-def _equal(left: Items, right: Items) -> bool | None:
+def _equal(left: Items, right: Items, scope: Scope) -> bool | None:
     if not left or not right:
         return None
     if len(left) != len(right):
         return False
+    scope.weigh(left)
+    scope.weigh(right)
     found: bool | None = True
     for a, b in zip(left, right, strict=True):
         same = equal(a, b)
@@ -102,6 +104,7 @@ def equivalence(left: Run, right: Run, *, negated: bool) -> Truth:
     def test(items: Items, scope: Scope) -> bool:
         a, b = left(items, scope), list(right(items, scope))
         scope.spend(len(a) * len(b))
+        scope.weigh(a, len(b))
         return _equivalent(a, b) is not negated
 
     return test

@@ -36,6 +36,9 @@ class Node(msgspec.Struct, eq=False, gc=False):
         return (*self.parent.path(), *here)
 
 
+MAX_INTEGER = 2**63 - 1
+"""Of what expressions write and compute."""
+
 System = str | bool | int | Decimal | Moment | Quantity
 Item = Node | System
 
@@ -73,6 +76,28 @@ def _quantity(value: dict[str, Any]) -> Quantity | None:
     unit = value.get("code") or value.get("unit") or value.get("currency") or "1"
     system = value.get("system") or UCUM
     return Quantity(Decimal(number), str(unit), system=str(system))
+
+
+STEP_CHARACTERS = 100
+"""Of a text that is gone through: as many as one step counts."""
+
+
+def weight(value: Any) -> int:
+    """How many steps it takes to go through a value, besides that of looking at it."""
+    if type(value) is str:
+        return len(value) // STEP_CHARACTERS
+    found = 0
+    waiting: list[Any] = [value] if type(value) is dict else []
+    while waiting:
+        one = waiting.pop()
+        found += 1
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+        elif isinstance(one, str):
+            found += len(one) // STEP_CHARACTERS
+    return found
 
 
 def is_number(value: Any) -> bool:

@@ -52,16 +52,14 @@ def count(scope: Scope, items: Items) -> Items:
 
 
 def distinct(scope: Scope, items: Items) -> Items:
-    scope.spend(len(items))
     found: dict[Any, Item] = {}
-    for item in items:
-        found.setdefault(key_of(item), item)
+    for key, item in _keyed(scope, items):
+        found.setdefault(key, item)
     return list(found.values())
 
 
 def is_distinct(scope: Scope, items: Items) -> Items:
-    scope.spend(len(items))
-    return [len({key_of(item) for item in items}) == len(items)]
+    return [len(_keys(scope, items)) == len(items)]
 
 
 def subset_of(scope: Scope, items: Items, others: Items) -> Items:
@@ -72,9 +70,15 @@ def superset_of(scope: Scope, items: Items, others: Items) -> Items:
     return [_keys(scope, items) >= _keys(scope, others)]
 
 
-def _keys(scope: Scope, items: Items) -> set[Any]:
+def _keyed(scope: Scope, items: Items) -> list[tuple[Any, Item]]:
+    """With the key of each, which is the same for items that are equal."""
     scope.spend(len(items))
-    return {key_of(item) for item in items}
+    scope.weigh(items)
+    return [(key_of(item), item) for item in items]
+
+
+def _keys(scope: Scope, items: Items) -> set[Any]:
+    return {key for key, _ in _keyed(scope, items)}
 
 
 def not_(scope: Scope, items: Items) -> Items:
@@ -91,14 +95,18 @@ def where(scope: Scope, items: Items, criteria: Run) -> Items:
 
 
 def select(scope: Scope, items: Items, projection: Run) -> Items:
-    return [one for found in scope.each(items, projection) for one in found]
+    selected: Items = []
+    for found in scope.each(items, projection):
+        scope.spend(len(found))
+        selected += found
+    return selected
 
 
 def repeat(scope: Scope, items: Items, projection: Run) -> Items:
     found: dict[Any, Item] = {}
     waiting = items
     while waiting:
-        new = {key_of(item): item for item in select(scope, waiting, projection)}
+        new = dict(_keyed(scope, select(scope, waiting, projection)))
         waiting = [item for key, item in new.items() if key not in found]
         found |= new
     return list(found.values())
@@ -150,12 +158,12 @@ def take(scope: Scope, items: Items, number: Items) -> Items:
 
 def intersect(scope: Scope, items: Items, others: Items) -> Items:
     wanted = _keys(scope, others)
-    return [item for item in distinct(scope, items) if key_of(item) in wanted]
+    return [item for key, item in _keyed(scope, distinct(scope, items)) if key in wanted]
 
 
 def exclude(scope: Scope, items: Items, others: Items) -> Items:
     unwanted = _keys(scope, others)
-    return [item for item in items if key_of(item) not in unwanted]
+    return [item for key, item in _keyed(scope, items) if key not in unwanted]
 
 
 def union(scope: Scope, items: Items, others: Items) -> Items:

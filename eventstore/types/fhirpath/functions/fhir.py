@@ -20,12 +20,15 @@ from eventstore.types.fhirpath.values import Item, Node, is_number, places_of, u
 def extension(scope: Scope, items: Items, url: Items) -> Items:
     wanted = only_text(url)
     return [
-        node for node in scope.children(items, "extension") if _url(node) == wanted and wanted is not None
+        node
+        for node in scope.children(items, "extension")
+        if wanted is not None and _at(node, "url") == wanted
     ]
 
 
-def _url(node: Item) -> Any:
-    return node.value.get("url") if isinstance(node, Node) and isinstance(node.value, dict) else None
+def _at(node: Item, key: str) -> Any:
+    """What stands at a key of a node that is an object."""
+    return node.value.get(key) if isinstance(node, Node) and isinstance(node.value, dict) else None
 
 
 def has_value(scope: Scope, items: Items) -> Items:
@@ -70,7 +73,7 @@ def _resolved(scope: Scope, reference: str, root: Node) -> Node | None:
     if reference[:1] == "#":
         held = scope.children([root], "contained")
         scope.spend(len(held))
-        return next((node for node in held if node.value.get("id") == reference[1:]), None)
+        return next((node for node in held if _at(node, "id") == reference[1:]), None)
     if root.type == "Bundle" and (found := _in_bundle(scope, root, reference)) is not None:
         return found
     if scope.environment.resolve is None:
@@ -84,8 +87,8 @@ def _in_bundle(scope: Scope, bundle: Node, reference: str) -> Node | None:
     entries = scope.children([bundle], "entry")
     scope.spend(len(entries))
     for entry in entries:
-        url = entry.value.get("fullUrl", "")
-        if url == reference or url.endswith(f"/{reference}"):
+        url = _at(entry, "fullUrl")
+        if isinstance(url, str) and (url == reference or url.endswith(f"/{reference}")):
             return next(iter(scope.children([entry], "resource")), None)
     return None
 
@@ -113,6 +116,7 @@ def conforms_to(scope: Scope, items: Items, profile: Items) -> Items:
 
 def html_checks(scope: Scope, items: Items) -> Items:
     text = only_text(items)
+    scope.weigh([text])
     return [] if text is None else [not html_fault(text)]
 
 

@@ -11,9 +11,7 @@ import msgspec
 from eventstore.errors import Invalid
 from eventstore.types.fhirpath.quantities import DECIMALS, Quantity
 from eventstore.types.fhirpath.scope import Function, Items, Scope, only
-from eventstore.types.fhirpath.values import is_number, unwrapped
-
-MAX_INTEGER = 2**63 - 1
+from eventstore.types.fhirpath.values import MAX_INTEGER, is_number, unwrapped
 
 
 def of_number(function: Callable[..., Any]) -> Function:

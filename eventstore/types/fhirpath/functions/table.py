@@ -111,7 +111,7 @@ OF_VALUES = _table([
     ("endsWith", of_text(str.endswith), 1, 1), ("contains", of_text(str.__contains__), 1, 1),
     ("upper", of_text(str.upper), 0, 0), ("lower", of_text(str.lower), 0, 0), ("trim", of_text(str.strip), 0, 0),
     ("replace", of_text(replace), 2, 2), ("matches", matches_of(False), 1, 1), ("matchesFull", matches_of(True), 1, 1),
-    ("replaceMatches", of_text(replace_matches), 2, 2), ("length", of_text(len), 0, 0),
+    ("replaceMatches", replace_matches, 2, 2), ("length", of_text(len), 0, 0),
     ("toChars", of_text(list), 0, 0), ("join", join, 0, 1),
     ("split", of_text(lambda text, by: text.split(by) if by else list(text)), 1, 1),
     ("encode", of_text(encoded), 1, 1), ("decode", of_text(decoded), 1, 1),

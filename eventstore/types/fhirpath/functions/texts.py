@@ -15,7 +15,7 @@ import msgspec
 from eventstore.errors import Invalid, NotSupported
 from eventstore.types.fhirpath.functions.numbers import only_integer
 from eventstore.types.fhirpath.scope import Function, Items, Scope, only_text
-from eventstore.types.fhirpath.values import unwrapped
+from eventstore.types.fhirpath.values import STEP_CHARACTERS, unwrapped
 from eventstore.types.fragment import PATTERNS, refusal_of_pattern
 
 MAX_TEXT_CHARACTERS = 1_000_000
@@ -31,17 +31,19 @@ def of_text(function: Callable[..., Any]) -> Function:
         texts = [only_text(items), *map(only_text, arguments)]
         if None in texts:
             return []
+        scope.weigh(texts)
         found = function(*texts)
-        return found if isinstance(found, list) else [short(found)]
+        return found if isinstance(found, list) else made(scope, found)
 
     return of_items
 
 
-def short(value: Any) -> Any:
-    """The value, where it is no text that is too long."""
+def made(scope: Scope, value: Any) -> Items:
+    """A value that was made, where it is no text that is too long."""
     if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
         _refuse_length()
-    return value
+    scope.weigh([value])
+    return [value]
 
 
 def _refuse_length() -> NoReturn:
@@ -60,7 +62,7 @@ def substring(scope: Scope, items: Items, start: Items, length: Items | None = N
     if text is None or begin is None or not 0 <= begin < len(text):
         return []
     size = None if length is None else only_integer(length)
-    return [text[begin:] if size is None else text[begin : begin + max(0, size)]]
+    return made(scope, text[begin:] if size is None else text[begin : begin + max(0, size)])
 
 
 @lru_cache(maxsize=1024)
@@ -68,7 +70,7 @@ def _pattern(pattern: str, whole: bool) -> jsonschema_rs.Validator | str:
     """What matches a text in linear time, or why it is not done. `.` is any character, a line's end too."""
     dotted = _ANY.sub(lambda found: r"[\s\S]" if found[0] == "." else found[0], pattern)
     full = rf"^(?:{dotted})$" if whole else dotted
-    if why := refusal_of_pattern(full):
+    if why := refusal_of_pattern(dotted) or refusal_of_pattern(full):
         return why
     return jsonschema_rs.Draft202012Validator({"pattern": full}, pattern_options=PATTERNS)
 
@@ -100,14 +102,22 @@ def why_not_replaced(pattern: str) -> str:
     repeated = [part for part in _REPEATED.findall(pattern) if part.lstrip(")")[:1] in tuple("*+{")]
     if len(repeated) > 1 or any(part[0] == ")" for part in repeated):
         return "replaceMatches takes patterns with one repetition at most, of one character or class"
+    if why := why_not_a_pattern(pattern):
+        return why
     try:
         re.compile(pattern, re.ASCII)
     except re.error:
         return "not a pattern"
-    return why_not_a_pattern(pattern)
+    return ""
 
 
-def replace_matches(text: str, pattern: str, substitution: str) -> str:
+def replace_matches(scope: Scope, items: Items, pattern: Items, substitution: Items) -> Items:
+    """A pattern with a repetition may go through the rest of the text at each of its characters."""
+    scope.spend(len(only_text(items) or "") ** 2 // (10 * STEP_CHARACTERS))
+    return _REPLACED(scope, items, pattern, substitution)
+
+
+def _replaced(text: str, pattern: str, substitution: str) -> str:
     if why := why_not_replaced(pattern):
         raise NotSupported(why)
     if len(text) > MAX_REPLACED_CHARACTERS:
@@ -130,6 +140,7 @@ def replace_matches(text: str, pattern: str, substitution: str) -> str:
         ) from None
 
 
+_REPLACED = of_text(_replaced)
 _GROUP = re.compile(r"\$([0-9]|\{[A-Za-z0-9_]+\})")
 
 
@@ -140,7 +151,7 @@ def join(scope: Scope, items: Items, separator: Items | None = None) -> Items:
     between = (only_text(separator) or "") if separator is not None else ""
     if sum(map(len, texts)) + len(between) * len(texts) > MAX_TEXT_CHARACTERS:
         _refuse_length()
-    return [between.join(texts)] if items else []
+    return made(scope, between.join(texts)) if items else []
 
 
 def encoded(text: str, form: str) -> list[str]:
