@@ -7,6 +7,7 @@ never asked for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -61,7 +62,7 @@ class Node(msgspec.Struct):
 
 
 def take(step: Step, item: Any, above: Path, place: Path, scope: Scope) -> None:
-    """Look at the value of a key, or at one of its items; `place` is where it is in what is `above`."""
+    """Look at one item of what is at a key; `place` is where it is in what is `above`."""
     if type(item) is dict:
         if step.node is not None:
             step.node.look(item, above + place, scope)
@@ -76,9 +77,9 @@ def _rule_of(key: str, step: Step) -> Rule:
     rules = list(step.beside)
     if step.gaps is not None:
         rules.append(_with_gaps(key, step.gaps))
-    if step.has_work and step.one:
-        rules.append(_of_one(key, step))
-    if step.has_work and step.many:
+    if step.one:
+        rules += _of_one(key, step)
+    if step.many and step.has_work:
         rules.append(_of_many(key, step))
     return rules[0] if len(rules) == 1 else _all(rules)
 
@@ -100,20 +101,13 @@ def _with_gaps(key: str, gaps: Rule) -> Rule:
     return rule
 
 
-def _of_one(key: str, step: Step) -> Rule:
+def _of_one(key: str, step: Step) -> Iterator[Rule]:
     """For a value that is no array."""
-    if step.node is not None and not step.rules:
-        return _object(key, step.node)
-    if step.check is not None and not step.rules:
-        return _primitive(key, step.check)
-    place = (key,)
-
-    def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
-        item = value[key]
-        if type(item) is not list:
-            take(step, item, path, place, scope)
-
-    return rule
+    if step.node is not None:
+        yield _object(key, step.node)
+    if step.check is not None:
+        yield _primitive(key, step.check)
+    yield from (_value(key, rule) for rule in step.rules)
 
 
 def _object(key: str, node: Node) -> Rule:
@@ -131,6 +125,17 @@ def _primitive(key: str, check: Check) -> Rule:
     def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
         if wrong := check(value[key]):
             scope.tell(wrong, (*path, key))
+
+    return rule
+
+
+def _value(key: str, said: Rule) -> Rule:
+    place = (key,)
+
+    def rule(value: dict[str, Any], path: Path, scope: Scope) -> None:
+        item = value[key]
+        if type(item) is not list:
+            said(item, path + place, scope)
 
     return rule
 
