@@ -39,6 +39,7 @@ from eventstore.types.jsonschema import (
 )
 from eventstore.types.publish import PARTS, names_of, publish, published_datatypes, shared
 from eventstore.types.scope import Scope, Types
+from eventstore.types.steps import Node
 from eventstore.types.unique import Place, places
 from eventstore.types.verdict import follow
 
@@ -147,7 +148,7 @@ class CompiledType:
         return compiled(self.schema if is_profile else {"$ref": f"#/definitions/{self.name}"}, schemas)
 
     @cached_property
-    def _plan(self) -> plan.Node:
+    def _plan(self) -> Node:
         nodes = dict(plan.datatype_plans(self._version, strict=self._strict))
         return plan.Planner(self._library, nodes, strict=self._strict).plan(self.definition)
 
@@ -224,7 +225,7 @@ class CompiledType:
 
     def _look(self, document: Document, scope: Scope) -> None:
         if isinstance(document.value, dict):
-            plan.run(self._plan, document.value, (), scope)
+            self._plan.look(document.value, (), scope)
         if document.wide_integers:
             standing = partial(reached, self._schemas, self.name)
             scope.issues.extend(plan.wide_integers(document, standing))

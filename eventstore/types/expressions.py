@@ -60,7 +60,7 @@ def _evaluation(ruled: Ruled, scope: Scope) -> Evaluation:
         is_root = scope.container is scope.resource
         root = resource if is_root else Node(scope.container, _type_of(scope.container))
         scope.evaluation = Evaluation(resource, resource, root, scope.types.environment)
-    scope.evaluation.context = Node(ruled.value, ruled.constraints.type)
+    scope.evaluation.context = Node(ruled.value, ruled.type)
     return scope.evaluation
 
 
@@ -69,12 +69,9 @@ def check(ruled: Ruled, scope: Scope) -> None:
 
     Those that can never be run are not told of each time: they are in `unchecked` of their definition.
     """
-    due = ruled.constraints.due(ruled.value, scope.types.environment.types)
-    if not due:
-        return
     is_text, evaluation = type(ruled.value) is str, None
     verdicts: dict[Expression, bool] = {}
-    for one, expression in due:
+    for one, expression in ruled.due:
         try:
             if expression not in verdicts and is_text and expression.of_text is not None:
                 verdicts[expression] = expression.of_text(ruled.value)

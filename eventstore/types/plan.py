@@ -12,7 +12,7 @@ from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types import rules
 from eventstore.types.bounds import bounded
-from eventstore.types.checks import CHECKS, Check, check_id
+from eventstore.types.checks import CHECKS, check_id
 from eventstore.types.constraints import CHECKED, Stated
 from eventstore.types.datatypes import fhir
 from eventstore.types.definition import (
@@ -34,65 +34,7 @@ from eventstore.types.jsonschema import compiled
 from eventstore.types.publish import NO_TWIN, Publisher
 from eventstore.types.scope import Rule, Scope
 from eventstore.types.slicing import Part, sliced
-
-
-class Node(msgspec.Struct):
-    """What to do with the keys of an object."""
-
-    steps: dict[str, Step]
-    rules: list[Rule]
-    is_reference: bool = False
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What to do with the value of a key, or with each of its items."""
-
-    check: Check | None = None
-    node: Node | None = None
-    many: bool = False
-    """It is an array whose items are looked at. A value of another shape is for the schema to refuse."""
-    one: bool = True
-    rules: tuple[Rule, ...] = ()
-    """For the value, or for each item."""
-    beside: tuple[Rule, ...] = ()
-    """For the object that has the key."""
-    gaps: Rule | None = None
-    """For the object that has an array with a null at the key."""
-
-    def __bool__(self) -> bool:
-        return bool(self.check or self.node or self.rules or self.beside or self.gaps)
-
-
-def run(node: Node, value: dict[str, Any], path: Path, scope: Scope) -> None:
-    """Tell the scope what is wrong with the object. Most keys are no step, and most paths are never asked for."""
-    for rule in node.rules:
-        rule(value, path, scope)
-    steps = node.steps
-    for key in value:  # noqa: PLC0206 - most keys are no step
-        if key not in steps:
-            continue
-        step, item = steps[key], value[key]
-        for rule in step.beside:
-            rule(value, path, scope)
-        if type(item) is list:
-            if step.gaps is not None and None in item:
-                step.gaps(value, path, scope)
-            if step.many:
-                for index, one in enumerate(item):
-                    _take(step, one, path, (key, index), scope)
-        elif step.one:
-            _take(step, item, path, (key,), scope)
-
-
-def _take(step: Step, item: Any, above: Path, place: Path, scope: Scope) -> None:
-    """Look at the value of a key, or at one of its items; `place` is where it is in what is `above`."""
-    if type(item) is dict:
-        if step.node is not None:
-            run(step.node, item, above + place, scope)
-    elif step.check is not None and (wrong := step.check(item)):
-        scope.tell(wrong, above + place)
-    for rule in step.rules:
-        rule(item, above + place, scope)
+from eventstore.types.steps import Node, Step, take
 
 
 class Planner:
@@ -174,9 +116,8 @@ class Planner:
             of_item.append(rules.slot(used.name))
         is_one = site.either or not site.collection
         empty = rules.gaps(site.name) if self._has_places(site) else None
-        has_work = bool(check or node or of_item)
         beside = tuple(self._sliced(site, at))
-        return Step(check, node, site.collection and has_work, is_one, tuple(of_item), beside, empty)
+        return Step(check, node, site.collection, is_one, tuple(of_item), beside, empty)
 
     def _has_places(self, site: Site) -> bool:
         """Whether it is an array that may have empty places."""
@@ -237,7 +178,7 @@ class Planner:
         step = self._step(site, at)
         return Part(
             compiled(schema) if schema else None,
-            lambda value, path, scope: _take(step, value, path, (), scope),
+            lambda value, path, scope: take(step, value, path, (), scope),
         )
 
     def _shared(self, content: str) -> Node:
@@ -292,9 +233,10 @@ def _where(stated: Stated) -> Rule:
     """The rule alone: it looks whether there is one of its keys."""
     if not stated.keys:
         return stated.rule
+    keys = frozenset(stated.keys)
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        if type(value) is dict and any(key in value for key in stated.keys):
+        if type(value) is dict and not keys.isdisjoint(value):
             stated.rule(value, path, scope)
 
     return rule

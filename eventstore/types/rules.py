@@ -178,14 +178,22 @@ def ruled(constraints: tuple[Constraint, ...], name: str) -> Rule:
     stated = Constraints(constraints, name)
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        scope.waiting.append(Ruled(value, path, stated))
+        if due := stated.due(value, scope.shapes):
+            scope.waiting.append(Ruled(value, path, name, due))
 
     return rule
 
 
 def extended(value: dict[str, Any], path: Path, scope: Scope) -> None:
-    """An extension: its URL may have a definition."""
-    scope.waiting.append(Extended(value, path))
+    """An extension: its URL may have a definition. Where it has none, only one that modifies is to be looked at."""
+    url = value.get("url")
+    if type(url) is str:
+        profile = scope.types.profile(url)
+        if profile is not None or path[-2:-1] == _MODIFYING:
+            scope.waiting.append(Extended(value, path, profile))
+
+
+_MODIFYING = ("modifierExtension",)
 
 
 def has(value: Mapping[str, Any], key: str) -> bool:

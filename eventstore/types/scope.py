@@ -11,7 +11,8 @@ import msgspec
 from eventstore.body import Document
 from eventstore.errors import Issue, Path
 from eventstore.types.definition import Binding, TypeDefinition
-from eventstore.types.due import Constraints
+from eventstore.types.due import Due
+from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.scope import Scope as Evaluation
 from eventstore.types.jsonschema import findings
@@ -38,10 +39,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Extended(msgspec.Struct, frozen=True):
-    """An extension: its URL may have a definition."""
+    """An extension, and the definition of its URL, which one that modifies has to have."""
 
     value: dict[str, Any]
     path: Path
+    profile: Checked | None
 
 
 class Coded(msgspec.Struct, frozen=True):
@@ -53,11 +55,13 @@ class Coded(msgspec.Struct, frozen=True):
 
 
 class Ruled(msgspec.Struct, frozen=True):
-    """A value, and the constraints in FHIRPath that hold for it."""
+    """A value, and the constraints in FHIRPath that have to be run for it."""
 
     value: Any
     path: Path
-    constraints: Constraints
+    type: str
+    """What FHIRPath calls the value's type."""
+    due: list[Due]
 
 
 class Checked(Protocol):
@@ -109,7 +113,7 @@ class Types(Protocol):
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = ("container", "evaluation", "issues", "resource", "told", "types", "waiting")
+    __slots__ = ("_shapes", "container", "evaluation", "issues", "resource", "told", "types", "waiting")
 
     def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
@@ -122,6 +126,14 @@ class Scope:
         """Of the constraints in FHIRPath, once one has to be run."""
         self.told: set[str] | None = None
         """What was told of as not known."""
+        self._shapes: Shapes | None = None
+
+    @property
+    def shapes(self) -> Shapes:
+        """The types as FHIRPath knows them."""
+        if self._shapes is None:
+            self._shapes = self.types.environment.types
+        return self._shapes
 
     def tell(self, message: str, path: Path, code: str = "value", severity: str = "error") -> None:
         self.issues.append(Issue(message, path, code, severity))

@@ -13,7 +13,6 @@ from eventstore.types.scope import Asked, Checked, Coded, Extended, Ruled, Scope
 from eventstore.types.valuesets import codes_of
 
 CONTAINED = "contained"
-MODIFIER_EXTENSION = "modifierExtension"
 
 
 def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sound: bool) -> None:
@@ -25,7 +24,7 @@ def follow(scope: Scope, kind: Checked, document: Document, types: Types, *, sou
             if sound:
                 expressions.check(one, scope)
         elif type(one) is Extended:
-            _check_extension(one.value, one.path, scope, kind, types)
+            _check_extension(one, scope, kind, types)
         elif type(one) is Slot:
             _check_slot(one, scope, document, types)
         elif type(one) is Asked:
@@ -77,14 +76,12 @@ def _is_valid(issues: list[Issue]) -> bool:
     return all(one.severity == "warning" for one in issues)
 
 
-def _check_extension(value: Any, path: Path, scope: Scope, kind: Checked, types: Types) -> None:
+def _check_extension(extended: Extended, scope: Scope, kind: Checked, types: Types) -> None:
     """An extension with a definition is as that says; one that modifies has to have one, but in an open type."""
-    url = value.get("url")
-    if not isinstance(url, str):
-        return
-    found = types.profile(url)
+    value, path, found = extended.value, extended.path, extended.profile
+    url = value["url"]
     if found is None:
-        if path[-2:-1] == (MODIFIER_EXTENSION,) and not kind.definition.open:
+        if not kind.definition.open:
             scope.tell(
                 f"{url} is not known here, and modifies what it stands in", (*path, "url"), "structure"
             )
