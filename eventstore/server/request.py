@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from aiohttp import web
 from yarl import URL
@@ -15,20 +16,17 @@ from yarl import URL
 PLAIN_HEAD_BYTES_MAX = 8 * 1024
 PLAIN_BODY_BYTES_MAX = 64 * 1024
 
-_HEAD = re.compile(
-    rb"""
-    (GET|HEAD|POST|PUT|PATCH|DELETE)[ ]
-    ((/(?![/$]|fhir/\$)[A-Za-z0-9\-._$/]*+)(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+))?)[ ]
-    HTTP/1\.1\r\n
-    ((?:
-        (?!(?i:transfer-encoding|content-encoding|upgrade|expect|connection:(?![ ]?keep-alive\r)))
-        [A-Za-z0-9!\#$%&'*+\-.^_`|~]++:[\t\x20-\x7e]*+\r\n
-    )++)
-    \r\n
-    """,
-    re.VERBOSE,
+FIELDS_KEPT = 512
+"""How many different header sections are remembered: a client sends the same ones again and again."""
+
+_FIRST_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE) "
+    rb"((/(?![/$]|fhir/\$)[A-Za-z0-9\-._$/]*+)(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+))?) "
+    rb"HTTP/1\.1\Z"
 )
 """The operations of the whole server (`/$sql`, `/$import` ...) are not among them: they stream what they take or tell."""
+_FIELDS = re.compile(rb"(?:[A-Za-z0-9!#$%&'*+\-.^_`|~]++:[\t\x20-\x7e]*+\r\n)++\Z")
+_STRANGE = frozenset(("transfer-encoding", "content-encoding", "upgrade", "expect"))
 _LENGTH = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -101,10 +99,29 @@ class Request:
 
 def parse(data: bytes) -> Request | None:
     """The one request that the bytes are; None when its body has not wholly come. Raises Unusual for all else."""
-    head = _HEAD.match(data, 0, PLAIN_HEAD_BYTES_MAX)
-    if head is None:
+    end_of_line = data.find(b"\r\n", 0, PLAIN_HEAD_BYTES_MAX)
+    end_of_head = data.find(b"\r\n\r\n", end_of_line, PLAIN_HEAD_BYTES_MAX)
+    first = _FIRST_LINE.match(data, 0, end_of_line) if 0 <= end_of_line < end_of_head else None
+    if first is None:
         raise Unusual
-    lines = head[5].decode("ascii").split("\r\n")
+    headers, length = _fields(data[end_of_line + 2 : end_of_head + 2])
+    body = data[end_of_head + 4 :]
+    if len(body) != length:
+        if len(body) > length or length > PLAIN_BODY_BYTES_MAX:
+            raise Unusual
+        return None
+    method, target, path, query = first.groups()
+    return Request(
+        method.decode(), target.decode(), path.decode(), query.decode() if query else "", headers, body
+    )
+
+
+@lru_cache(FIELDS_KEPT)
+def _fields(section: bytes) -> tuple[Mapping[str, str], int]:
+    """The headers and the length of the body. Raises Unusual."""
+    if not _FIELDS.match(section):
+        raise Unusual
+    lines = section.decode("ascii").split("\r\n")
     lines.pop()
     headers = {}
     for line in lines:
@@ -113,14 +130,8 @@ def parse(data: bytes) -> Request | None:
     length = headers.get("content-length", "0")
     if len(headers) != len(lines) or not _LENGTH.match(length) or "host" not in headers:
         raise Unusual
+    if not _STRANGE.isdisjoint(headers) or headers.get("connection", "keep-alive").lower() != "keep-alive":
+        raise Unusual
     if "text/event-stream" in headers.get("accept", ""):
         raise Unusual
-    end = head.end() + int(length)
-    if len(data) != end:
-        if len(data) > end or int(length) > PLAIN_BODY_BYTES_MAX:
-            raise Unusual
-        return None
-    method, target, path, query = head.group(1, 2, 3, 4)
-    return Request(
-        method.decode(), target.decode(), path.decode(), query.decode() if query else "", headers, data[head.end() :]
-    )  # fmt: skip
+    return headers, int(length)
