@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.body import RESOURCE_BYTES_MAX, Body, Document, exact, read, splice, write
+from eventstore.body import RESOURCE_BYTES_MAX, Document, exact, read, write
 from eventstore.claims import Claims, Known, claims_of
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Decision, Previous, decide, patched
@@ -16,6 +16,7 @@ from eventstore.event import Event, Header, Position, Tip, seal
 from eventstore.log.base import Snapshot
 from eventstore.projection import Change
 from eventstore.referring import Referred
+from eventstore.splicing import Body, splice
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.proving import check_bases, check_expressions, prove, welcome
@@ -77,6 +78,9 @@ def admit(
 
 def normalised(kind: CompiledType, document: Document) -> Document:
     """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
+    data = document.data
+    if data.find(b'"resourceType"', 2) < 0 and data.find(b"\\") < 0:
+        return document  # the first key at most is so called, however it is written
     if not kind.normalise(document.value):
         return document
     tree = exact(document.data)

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from eventstore.body import Body, Document
+from eventstore.body import Document
 from eventstore.errors import Issue
 from eventstore.event import Position
+from eventstore.splicing import Body
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 Key = tuple[str, str]

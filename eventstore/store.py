@@ -55,8 +55,10 @@ class Store:
 
     async def kind(self, type: str) -> CompiledType:
         """The type of that name, after a look at the log when it is not known. Raises NotFound."""
-        if self.registry.served(type) is None:
-            await self.catch_up()
+        found = self.registry.served(type)
+        if found is not None:
+            return found
+        await self.catch_up()
         return served(self.registry, type)
 
     async def catch_up(self) -> None:

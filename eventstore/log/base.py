@@ -63,6 +63,11 @@ def bytes_of(events: Sequence[Event]) -> int:
     )
 
 
+def body_bytes_of(events: Sequence[Event]) -> int:
+    """What the bodies of events weigh."""
+    return sum([len(event.data) for event in events if event.data is not None])
+
+
 class Identity(NamedTuple):
     """Which log it is: its genesis hash is made of these."""
 

@@ -29,6 +29,7 @@ from eventstore.log.base import (
     Query,
     Snapshot,
     Span,
+    body_bytes_of,
     new_identity,
 )
 from eventstore.log.leases import NodesHere
@@ -178,7 +179,7 @@ class SQLiteLog:
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:
             await self._write().append(events, rows, self._rows)
-            self._wal_written += sum(3 * len(event.data or b"") + 4096 for event in events)
+            self._wal_written += 3 * body_bytes_of(events) + 4096 * len(events)
         finally:
             self._held.release()
 

@@ -11,7 +11,7 @@ import aiosqlite
 from eventstore.errors import Unavailable
 from eventstore.event import Event
 from eventstore.log import sqlite_run as run
-from eventstore.log.base import AppendFailed, bytes_of
+from eventstore.log.base import AppendFailed, body_bytes_of
 from eventstore.log.sqlite_rows import RowWriter
 from eventstore.projection import Rows
 
@@ -87,7 +87,7 @@ class Writing:
 
         Between any two statements the thread would have to wait for Python's lock, which the loop holds (decision 0028).
         """
-        if self._is_idle and len(events) <= HERE_EVENTS_MAX and bytes_of(events) <= HERE_BYTES_MAX:
+        if self._is_idle and len(events) <= HERE_EVENTS_MAX and body_bytes_of(events) <= HERE_BYTES_MAX:
             with database_errors():
                 is_written = run.write_now(self._connection._conn, events, rows, writer)
             if is_written:

@@ -9,11 +9,12 @@ from urllib.parse import quote_plus
 
 import msgspec
 
-from eventstore.body import read, splice
+from eventstore.body import read
 from eventstore.decide import Previous
 from eventstore.errors import Issue
 from eventstore.event import Event
 from eventstore.server.outcomes import outcome
+from eventstore.splicing import splice
 from projections.history import HistoryPage
 from projections.query import Page
 

@@ -21,7 +21,7 @@ FIELDS_KEPT = 512
 
 _FIRST_LINE = re.compile(
     rb"(GET|HEAD|POST|PUT|PATCH|DELETE) "
-    rb"((/(?![/$]|fhir/\$)[A-Za-z0-9\-._$/]*+)(?:\?([A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+))?) "
+    rb"(/(?![/$]|fhir/\$)[A-Za-z0-9\-._$/]*+(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*+)?) "
     rb"HTTP/1\.1\Z"
 )
 """The operations of the whole server (`/$sql`, `/$import` ...) are not among them: they stream what they take or tell."""
@@ -110,10 +110,9 @@ def parse(data: bytes) -> Request | None:
         if len(body) > length or length > PLAIN_BODY_BYTES_MAX:
             raise Unusual
         return None
-    method, target, path, query = first.groups()
-    return Request(
-        method.decode(), target.decode(), path.decode(), query.decode() if query else "", headers, body
-    )
+    method, target = first[1].decode(), first[2].decode()
+    path, _, query = target.partition("?")
+    return Request(method, target, path, query, headers, body)
 
 
 @lru_cache(FIELDS_KEPT)

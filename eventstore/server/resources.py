@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import structs
 from uuid_utils import uuid7
 
 from eventstore.body import Document, exact, read, write
@@ -184,30 +183,30 @@ async def patched(call: Call, patch: Patch) -> Answer:
 
 async def _submit(call: Call, command: Command) -> Answer:
     accepted = await call.store.submit(command)
-    command = structs.replace(command, id=accepted.id or command.id)
-    headers = _headers(call, command, accepted)
+    url = f"{command.type}/{accepted.id or command.id}"
+    headers = _headers(call, command.method, url, accepted)
     if command.method == "DELETE":
         return Answer(204, None, headers)
     status = 201 if accepted.action == "created" else 200
     if call.prefer.returned == "minimal":
         return Answer(status, None, headers)
     if call.prefer.returned == "operationoutcome":
-        text = f"{command.type}/{command.id} {accepted.action} at version {accepted.position}"
+        text = f"{url} {accepted.action} at version {accepted.position}"
         done = Issue(text, code="informational", severity="information")
         told = outcome([done, *accepted.warnings], call.route.base, command.type)
         return answer(told, status, headers)
     return Answer(status, accepted.data, headers)
 
 
-def _headers(call: Call, command: Command, accepted: Accepted) -> dict[str, str]:
+def _headers(call: Call, method: Method, url: str, accepted: Accepted) -> dict[str, str]:
     if accepted.position is None:
         return {"X-Log-Position": str(call.store.position)}
     version = str(accepted.position)
     headers = {"ETag": f'W/"{version}"', "Last-Modified": http_date(accepted.at), "X-Log-Position": version}
     if accepted.warnings:
         headers["X-Quire-Warnings"] = str(len(accepted.warnings))
-    if command.method != "DELETE":
-        headers["Location"] = f"{call.base_url}/{command.type}/{command.id}/_history/{version}"
+    if method != "DELETE":
+        headers["Location"] = f"{call.base_url}/{url}/_history/{version}"
     return headers
 
 

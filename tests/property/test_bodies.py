@@ -12,8 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eventstore import body
-from eventstore.body import Document, exact, merge_patch, read, splice, write
+from eventstore.body import Document, exact, merge_patch, read, write
 from eventstore.errors import Malformed
+from eventstore.splicing import splice
 from eventstore.yaml import from_json, to_json
 
 AT = "2026-11-20T17:42:13.123Z"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from eventstore import body
-from eventstore.body import Body, Digits, Document, exact, merge_patch, read, splice, write
+from eventstore.body import Digits, Document, exact, merge_patch, read, write
 from eventstore.errors import Malformed, Path
+from eventstore.splicing import Body, splice
 
 AT = "2026-11-20T17:42:13.123Z"
 
