@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
 
-from eventstore.body import read
-from eventstore.errors import NotSupported
+from eventstore.body import Document, read
+from eventstore.errors import Issue, NotSupported
 from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import TypeDefinition
 from eventstore.types.expressions import conforms_to
@@ -94,15 +94,25 @@ class Facts:
 
 
 class Informed:
-    """The types as they are for one verdict: expressions know the facts."""
+    """The types as they are for one verdict: expressions know the facts, and a value is held against a profile once."""
 
-    __slots__ = ("_asked", "_conforming", "_environment", "_facts", "_is_too_deep", "_levels", "_types")
+    __slots__ = (
+        "_asked",
+        "_conforming",
+        "_environment",
+        "_facts",
+        "_found",
+        "_is_too_deep",
+        "_levels",
+        "_types",
+    )
 
-    def __init__(self, types: Types, facts: Facts) -> None:
+    def __init__(self, types: Types, facts: Facts | None) -> None:
         self._types = types
         self._facts = facts
         self._asked: set[Key] | None = None
         self._environment: Environment | None = None
+        self._found: dict[tuple[str, int], tuple[Any, list[Issue]]] | None = None
         self._conforming: dict[tuple[str, str, int], tuple[Any, bool | None]] = {}
         self._levels = 0
         self._is_too_deep = False
@@ -115,11 +125,9 @@ class Informed:
     def environment(self) -> Environment:
         """What expressions may ask: as of the types, and of the facts."""
         if self._environment is None:
-            own = {
-                "resolve": self._resolve,
-                "now": self._facts.now,
-                "conforms_to": self._conforms_to,
-            }
+            own: dict[str, Any] = {"conforms_to": self._conforms_to}
+            if self._facts is not None:
+                own |= {"resolve": partial(self._resolve, self._facts), "now": self._facts.now}
             self._environment = msgspec.structs.replace(self._types.environment, **own)
         return self._environment
 
@@ -145,6 +153,15 @@ class Informed:
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         return self._types.has_code(value_set, system, code)
 
+    def findings_of(self, profile: Checked, value: Any, container: dict[str, Any]) -> list[Issue]:
+        """What a profile finds in a value: profiles may name one another at every level, so each is asked once."""
+        if self._found is None:
+            self._found = {}
+        key = (profile.name, id(value))
+        if key not in self._found:
+            self._found[key] = value, profile.check(Document(value, b""), self, container)
+        return self._found[key][1]
+
     def _conforms_to(self, node: Node, url: str) -> bool | None:
         """Each value is asked for each profile once; one that leads back to itself holds as far as all else does."""
         value = node.value
@@ -165,7 +182,7 @@ class Informed:
                 self._is_too_deep &= self._levels > 0
         return self._conforming[key][1]
 
-    def _resolve(self, reference: str) -> Any:
+    def _resolve(self, facts: Facts, reference: str) -> Any:
         """The stored resource that a reference points to: `Type/id`, or a version of it, or that below our own URL.
 
         None where there is no such resource. Raises NotSupported for a reference of another form, and for a version
@@ -178,8 +195,8 @@ class Informed:
             raise NotSupported(
                 "looked up is what is contained, or is stored here and called `Type/id` or `Type/id/_history/version`"
             )
-        found = self._stored((type, rest)) if self.served(type) is not None else None
-        if found is None and named["version"] and (type, rest) not in self._facts.wanted:
+        found = self._stored(facts, (type, rest)) if self.served(type) is not None else None
+        if found is None and named["version"] and (type, rest) not in facts.wanted:
             raise NotSupported(f"{relative} is not stored here")
         return found
 
@@ -190,9 +207,9 @@ class Informed:
             return reference
         return reference[len(base) :].removeprefix("fhir/")
 
-    def _stored(self, key: Key) -> Any:
+    def _stored(self, facts: Facts, key: Key) -> Any:
         self._asked = self._asked or set()
         self._asked.add(key)
         if len(self._asked) > MAX_REFERENCES:
             raise NotSupported(f"more than {MAX_REFERENCES} stored resources would have to be looked up")
-        return self._facts.resource(key)
+        return facts.resource(key)

@@ -27,6 +27,7 @@ from eventstore.types.jsonschema import part
 from eventstore.types.prefixes import Prefixes
 from eventstore.types.publish import published_datatypes, whole
 from eventstore.types.rebuilding import called, rebuilt
+from eventstore.types.scope import Checked
 from eventstore.types.structuredefinition import StructureDefinitions
 from eventstore.types.table import CANONICAL
 from eventstore.types.terminology import TERMS, Terminology
@@ -190,7 +191,11 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         Where its constraints ask for the time or for what is stored, `facts` have to be enough for that; without any,
         these constraints are not checked.
         """
-        return kind.check(document, self if facts is None else Informed(self, facts))
+        return kind.check(document, Informed(self, facts))
+
+    def findings_of(self, profile: Checked, value: Any, container: dict[str, Any]) -> list[Issue]:
+        """What a profile finds in a value that is in the container; warnings too."""
+        return profile.check(Document(value, b""), self, container)
 
     def is_a(self, name: str, base: str) -> bool:
         """Whether the type or profile is, or is based on, the other, which is called by name or URL."""

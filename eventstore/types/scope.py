@@ -109,6 +109,9 @@ class Types(Protocol):
     def has_code(self, value_set: str, system: str | None, code: str) -> bool | None:
         """Whether a code is in a value set; None where that is not known."""
 
+    def findings_of(self, profile: Checked, value: Any, container: dict[str, Any]) -> list[Issue]:
+        """What a profile finds in a value that is in the container; warnings too."""
+
 
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
@@ -157,7 +160,7 @@ class Scope:
         found = self.types.profile(url)
         if found is None:
             return False
-        issues = found.check(Document(value, b""), self.types, self.container)
+        issues = self.types.findings_of(found, value, self.container)
         return all(issue.severity == "warning" for issue in issues)
 
     def run(self, engine: jsonschema_rs.Validator, value: Any, path: Path) -> None:

@@ -64,7 +64,7 @@ def _check_profiles(asked: Asked, scope: Scope, types: Types) -> None:
         unknown = next(url for url in asked.profiles if types.profile(url) is None)
         scope.tell(f"{unknown} is not known here: not checked", asked.path, "not-found", "warning")
         return
-    results = [one.check(Document(asked.value, b""), types, scope.container) for one in known]
+    results = [types.findings_of(one, asked.value, scope.container) for one in known]
     if not any(_is_valid(one) for one in results):
         if len(results) == 1:
             scope.take(results[0], asked.path)
@@ -86,7 +86,7 @@ def _check_extension(extended: Extended, scope: Scope, kind: Checked, types: Typ
                 f"{url} is not known here, and modifies what it stands in", (*path, "url"), "structure"
             )
         return
-    scope.take(found.check(Document(value, b""), types, scope.container), path)
+    scope.take(types.findings_of(found, value, scope.container), path)
     contexts, at = found.definition.contexts, path[:-2]
     if contexts and not kind.types_at(at) & set(contexts):
         scope.tell(f"{url} is for {' or '.join(contexts)}", path, "structure")
@@ -136,4 +136,4 @@ def _check_meta(scope: Scope, kind: Checked, types: Types) -> None:
         elif not types.is_a(found.name, kind.name):
             scope.tell(f"{url} is no profile of {kind.name}", at)
         else:
-            scope.take(found.check(Document(scope.resource, b""), types, scope.container), ())
+            scope.take(types.findings_of(found, scope.resource, scope.container), ())

@@ -542,6 +542,20 @@ class TestProfiles:
             ("simple", "comparator"): "not allowed here",
         }
 
+    def test_profiles_that_name_both_at_every_level_are_asked_once(self, types: Structures) -> None:
+        """Else each level would take twice the time of the one below."""
+        either = {"code": "Extension", "profile": ["http://p/p", "http://p/q"]}
+        context = [{"type": "element", "expression": "Element"}]
+        about = {"kind": "complex-type", "baseDefinition": HL7 + "Extension", "context": context}
+        for id in ("p", "q"):
+            types.profile(id, "Extension", element("Extension.extension", 0, "*", either), **about)
+        types.type("A", element("A.one", 0, "1", either))
+        value: dict[str, Any] = {"url": "http://x", "valueInteger": "no"}
+        for _ in range(60):
+            value = {"url": "http://x", "extension": [value]}
+        at = ("one", *("extension", 0) * 60, "valueInteger")
+        assert types.wrong("A", {"one": value}) == {at: "expected type of integer"}
+
 
 def sliced(path: str, name: str, min: int = 0, max: str = "*", **fields: Any) -> dict[str, Any]:
     return {**element(f"{path}:{name}", min, max, **fields), "path": path, "sliceName": name}
