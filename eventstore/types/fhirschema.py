@@ -54,6 +54,8 @@ _JSON: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("fixed", "pattern", "minValue", "maxValue"), (object,)),
 }  # fmt: skip
 """The keys of an element, and the kinds of JSON that stand there."""
+_SLICING = frozenset(("slices", "discriminator", "rules", "ordered", "description"))
+_SLICE = frozenset(("match", "schema", "min", "max", "order", "reslice", "sliceIsConstraining"))
 _WORDS = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
 _SHAPES = frozenset(("elements", "elementReference", "additionalProperties"))
 
@@ -195,6 +197,11 @@ class _Reader:
         self._check_counts(value, at)
         return len(self.issues) == before
 
+    def _check_keys(self, value: Any, known: frozenset[str], at: Path) -> None:
+        for key in value if isinstance(value, dict) else ():
+            if key not in known:
+                self._refuse("extra property", (*at, key), "structure")
+
     def _check_together(self, value: dict[str, Any], at: Path) -> None:
         if value.get("array") and value.get("scalar"):
             self._refuse("array and scalar exclude one another", (*at, "scalar"))
@@ -314,6 +321,7 @@ class _Reader:
     def _slicing(self, value: dict[str, Any], at: Path) -> Slicing | None:
         slicing = value.get("slicing", {})
         slices = slicing.get("slices", {})
+        self._check_keys(slicing, _SLICING, (*at, "slicing"))
         if slicing.get("ordered"):
             self.unchecked.append(f"{'.'.join(map(str, at[1::2]))}: the order of slices")
         if not isinstance(slices, dict):
@@ -322,6 +330,7 @@ class _Reader:
         found = []
         for name, one in slices.items():
             where = (*at, "slicing", "slices", name)
+            self._check_keys(one, _SLICE, where)
             match = one.get("match") if isinstance(one, dict) else None
             if not isinstance(match, dict) or "value" not in match:
                 self._refuse("needs a match with a value", where, "required")

@@ -223,6 +223,16 @@ class TestExtended:
         ({'x"; --': TEXT}, ("elements", 'x"; --'), "the name of an element is letters, digits, - and _"),
         ({"x" * 65: TEXT}, ("elements", "x" * 65), "the name of an element may have 64 characters"),
         ({"x": {"type": "string", "arry": True}}, ("elements", "x", "arry"), "extra property"),
+        (
+            {"x": {"type": "Coding", "array": True, "slicing": {"slics": {}}}},
+            ("elements", "x", "slicing", "slics"),
+            "extra property",
+        ),
+        (
+            {"x": {"type": "Coding", "array": True, "slicing": {"slices": {"a": {"match": {"value": {}}, "mn": 1}}}}},
+            ("elements", "x", "slicing", "slices", "a", "mn"),
+            "extra property",
+        ),
         ({"x": {"type": "Strin"}}, ("elements", "x", "type"), "Strin is no type"),
         ({"x": {"type": "string", "array": True, "scalar": True}}, ("elements", "x", "scalar"), "array and scalar exclude one another"),
         ({"x": {"type": "string", "min": 1}}, ("elements", "x", "min"), "min and max are for an array"),
