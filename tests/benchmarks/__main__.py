@@ -92,6 +92,9 @@ async def compare(book: Book, home: Path, wanted: list[str], shape: Shape) -> No
         if name in book.loads:
             what = f"{name}: {over} / {under}"
             book.ratios.append(report.ratio(what, book.loads[name], over, under, target))
+            if target is not None:
+                what = f"{name}: the same in a second of a core"
+                book.ratios.append(report.ratio_per_core(what, book.loads[name], over, under))
 
 
 async def _a_body(quire: servers.Target) -> bytes:

@@ -88,6 +88,11 @@ class Result(msgspec.Struct, kw_only=True):
         return self.answers / self.seconds
 
     @property
+    def rate_per_core(self) -> float:
+        """Answers in a second of a core, by what the server's processes used meanwhile."""
+        return self.rate / sum(self.cpu.values())
+
+    @property
     def void(self) -> bool:
         return self.client_cpu > CLIENT_CPU_MAX or self.refused > 0
 

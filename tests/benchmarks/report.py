@@ -61,10 +61,22 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def ratio(what: str, taking: Taking, over: str, under: str, target: float | None = None) -> Verdict:
-    """The rates of two rows, round by round; rounds in which one was void do not count."""
-    pairs = zip(taking[over], taking[under], strict=True)
-    good = [(one.result, other.result) for one, other in pairs if not (one.result.void or other.result.void)]
-    return Verdict(what, Spread.of([one.rate / other.rate for one, other in good]), target)
+    """The rates of two rows, round by round."""
+    return Verdict(
+        what, Spread.of([one.rate / other.rate for one, other in _pairs(taking, over, under)]), target
+    )
+
+
+def ratio_per_core(what: str, taking: Taking, over: str, under: str) -> Verdict:
+    """What two rows got done in a second of a core, round by round: of all that their processes used."""
+    pairs = _pairs(taking, over, under)
+    return Verdict(what, Spread.of([one.rate_per_core / other.rate_per_core for one, other in pairs]))
+
+
+def _pairs(taking: Taking, over: str, under: str) -> list[tuple[Result, Result]]:
+    """The rounds of two rows in which none was void."""
+    pairs = [(one.result, other.result) for one, other in zip(taking[over], taking[under], strict=True)]
+    return [(one, other) for one, other in pairs if not (one.void or other.void)]
 
 
 def show_verdicts(title: str, verdicts: Sequence[Verdict], digits: int) -> None:
