@@ -60,9 +60,9 @@ def splice(document: Document, type: str, id: str) -> Body:
 
 
 def _splice_plain(document: Document, type: str, id: str) -> Body | None:
-    """The same for most bodies, past their members: no meta, type and id first or nowhere, and no key written with escapes."""
+    """The same for most bodies, past their members: no meta, type and id first or nowhere, and all keys as we write them."""
     value, data = document.value, document.data
-    if data.find(b'"meta"') >= 0 or data.find(b"\\") >= 0:
+    if data.find(b'"meta"') >= 0 or data.find(b"\\u") >= 0 or data.find(b"\\/") >= 0:
         return None
     has_type, has_id = "resourceType" in value, "id" in value
     of_type, with_id = b'"resourceType":"%b"' % type.encode(), b'"id":"%b"' % id.encode()
