@@ -99,9 +99,8 @@ _SIXTEEN_DIGITS = b"0" * 16
 
 def _is_notable(compact: bytes) -> bool:
     """Whether something may be in it that only a walk can place. Often a string is to blame: no harm done."""
-    find = (
-        compact.find
-    )  # `in` tries first whether what is looked for is a number, at the cost of an exception
+    # `in` tries first whether what is looked for is a number, at the cost of an exception
+    find = compact.find
     return (
         find(b"null") >= 0
         or find(b"\\u0000") >= 0

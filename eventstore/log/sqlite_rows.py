@@ -10,9 +10,8 @@ from eventstore.log.sql import queries
 from eventstore.projection import BESIDE, Rows, Table, Value
 
 _SQL = queries("eventstore.log.sql", "sqlite")
-sqlite3.register_adapter(
-    bytes, bytes
-)  # as they are: else sqlite3 looks at each value for attributes that are not there
+# As they are: else sqlite3 looks at each value for attributes that are not there.
+sqlite3.register_adapter(bytes, bytes)
 SECOND = "__2"
 """What stands in the name of an index while the first of its two names is taken."""
 SIZES = (64, 32, 16, 8, 4, 2, 1)

@@ -50,6 +50,7 @@ def route(path: str) -> Route:
     if parts and parts[-1] == "":
         parts.pop()
     match parts:
+        # Nearly all are this one.
         case [type, id] if type[:1] != "$" and id[:1] not in ("_", "$"):
             return Route("resource", base, type, _id(id))
         case []:
