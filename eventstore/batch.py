@@ -225,12 +225,17 @@ class Batch:
     def _is_taken(self, type: str, id: str, position: Position) -> bool:
         return (type, id) in self._last or self.claims.is_taken(type, id, position)
 
-    def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
+    def _resource(
+        self, command: Command, kind: CompiledType
+    ) -> tuple[Document | None, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
-        assert command.document is not None
-        if command.body is not None and command.checked == self.registry.position:
-            return command.document, command.body, command.warnings
-        return admit(self.registry, kind, command.document, command.id, command.short_references, self.facts)
+        document, body = command.document, command.body
+        if body is not None and command.checked == self.registry.position:
+            return document, body, command.warnings
+        if document is None:
+            assert body is not None
+            document = read(body.render(self.tip.position, self._at))
+        return admit(self.registry, kind, document, command.id, command.short_references, self.facts)
 
     def _body_of(self, key: Key) -> bytes | None:
         """A resource as the commands so far have left it. Raises KeyError where it was not read."""

@@ -46,7 +46,7 @@ class Command(msgspec.Struct, frozen=True):
     id: str
     context: bytes
     document: Document | None = None
-    """The resource to store; None for PATCH and DELETE."""
+    """The resource to store; None for PATCH and DELETE, and where nothing but `body` is at hand."""
     body: Body | None = None
     """The document's bytes, open at its version."""
     patch: Patch | None = None
@@ -68,6 +68,13 @@ class Command(msgspec.Struct, frozen=True):
     @property
     def key(self) -> Key:
         return (self.type, self.id)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it will store."""
+        if self.document is not None:
+            return len(self.document.data)
+        return len(self.body.head) + len(self.body.tail) if self.body is not None else 0
 
     @property
     def needs_body(self) -> bool:

@@ -92,7 +92,7 @@ class Store:
         registry = self.registry
         kind = served(registry, command.type)
         is_looked_at = command.document is not None and command.type not in registry.deactivated
-        return self._writer.submit(_checked(command, kind, registry) if is_looked_at else command)
+        return self._writer.submit(checked(command, kind, registry) if is_looked_at else command)
 
     async def transact(self, prepared: Prepared) -> list[Accepted]:
         """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""
@@ -132,8 +132,8 @@ class Store:
             raise NotYet(f"the log is at {self.position}, not yet at {position}", self.position) from None
 
 
-def _checked(command: Command, kind: CompiledType, registry: Registry) -> Command:
-    """The command with its document found valid; or as it is, where only its turn can tell. Raises Invalid."""
+def checked(command: Command, kind: CompiledType, registry: Registry) -> Command:
+    """The command with its document found valid; or without `body`, where only its turn can tell. Raises Invalid."""
     assert command.document is not None
     facts, refusal = Facts(), None
     given = normalised(kind, command.document) if command.short_references else command.document

@@ -183,8 +183,7 @@ class Writer:
                 continue
             batch.append(waiting)
             for command in waiting.commands:
-                if command.document is not None:
-                    size += len(command.document.data)
+                size += command.size
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server import definitions, lists, operations, resources, terms, validating
 from eventstore.server.batch_validating import Validations
+from eventstore.server.checking import Checkers
 from eventstore.server.connection import KEEP_ALIVE_SECONDS, Connections
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
@@ -39,7 +41,6 @@ HANDLERS: dict[str, Handler] = {
     "health": operations.health,
     "sql": operations.sql,
     "json-schema": operations.json_schema,
-    "import": operations.import_,
     "search": operations.search,
     "validate": validating.validate,
     "expand": terms.expand,
@@ -78,8 +79,9 @@ async def serving(settings: Settings, projections: Sequence[Projection] = BUILT_
             running(settings, projections, settings.base_url or url) as (store, engine, members),
             _streaming(store, members, settings, settings.base_url or url) as stream,
             Validations(store, members) as validations,
+            Checkers(settings.place) as checkers,
         ):
-            front = _front(store, engine, members, settings, stream, validations)
+            front = _front(store, engine, members, settings, stream, validations, checkers)
             connections = Connections(front.plain, _others(front))
             server = await asyncio.get_running_loop().create_server(connections, sock=listener)
             try:
@@ -114,11 +116,13 @@ def _front(
     settings: Settings,
     stream: Streaming | None,
     validations: Validations,
+    checkers: Checkers,
 ) -> Front:
     feeds, meter, projecting = Feeds(store.feed, store.log.id), Meter(), Projecting(engine)
     metrics = Metrics(store, engine, members, feeds, meter, stream)
-    handlers = {
+    handlers: dict[str, Handler] = {
         **HANDLERS,
+        "import": partial(operations.import_, checkers),
         "ready": Health(store, engine, members, stream).ready,
         "package-install": Packages(settings.package_registry).install,
         "rebuild": projecting.rebuild,

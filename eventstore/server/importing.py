@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from uuid_utils import uuid7
 
-from eventstore.body import Document, read
+from eventstore.body import read
 from eventstore.command import Accepted, Command
-from eventstore.errors import Conflict, Invalid, Malformed, QuireError, Throttled, TooLarge, Unavailable
+from eventstore.errors import Conflict, QuireError, Throttled, TooLarge, Unavailable
 from eventstore.log.base import AppendFailed
+from eventstore.server.checking import Checkers, parse
 from eventstore.server.outcomes import expression
-from eventstore.server.routes import ID
 from eventstore.store import Store
 from eventstore.types.builtin import core_resources, core_types
 
@@ -34,52 +33,51 @@ class Imported(msgspec.Struct, frozen=True, omit_defaults=True):
     """Refused for now only: the queue was full or the disk was; the same line may be taken later."""
 
 
-class _Item(msgspec.Struct, frozen=True):
-    document: Document
-    type: str
-    id: str | None
+class Importer:
+    """Stores lines of resources."""
+
+    def __init__(self, store: Store, checkers: Checkers) -> None:
+        self._store = store
+        self._checkers = checkers
+
+    async def store(self, lines: Sequence[bytes], *, define_open: bool, context: bytes) -> list[Imported]:
+        """Store each line's resource: one with an id as by PUT, no event when it is there already; one without as by POST.
+
+        With `define_open`, a type that is not there is made, open. Blank lines answer nothing.
+        """
+        lines = [line for line in lines if line.strip()]
+        if len(lines) > IMPORT_LINES_MAX:
+            raise TooLarge(f"{len(lines)} lines; at most {IMPORT_LINES_MAX} are taken in one request")
+        answers: list[Imported] = []
+        await self._store.catch_up()
+        for start in range(0, len(lines), IN_FLIGHT_MAX):
+            part = await self._commands(lines[start : start + IN_FLIGHT_MAX], context)
+            refused = await _define(self._store, part, context) if define_open else {}
+            queued = [_queue(self._store, one, refused) for one in part]
+            answers += [
+                _refused(name, what) if isinstance(what, QuireError) else await _done(name, what)
+                for name, what in queued
+            ]
+        return answers
+
+    async def _commands(self, lines: Sequence[bytes], context: bytes) -> list[Command | QuireError]:
+        found = await self._checkers.check(lines, self._store.registry, context)
+        return [one or _command(line, context) for one, line in zip(found, lines, strict=True)]
 
 
-async def import_lines(
-    store: Store, lines: Sequence[bytes], *, define_open: bool, context: bytes
-) -> list[Imported]:
-    """Store each line's resource: one with an id as by PUT, no event when it is there already; one without as by POST.
-
-    With `define_open`, a type that is not there is made, open. Blank lines answer nothing.
-    """
-    lines = [line for line in lines if line.strip()]
-    if len(lines) > IMPORT_LINES_MAX:
-        raise TooLarge(f"{len(lines)} lines; at most {IMPORT_LINES_MAX} are taken in one request")
-    answers: list[Imported] = []
-    await store.catch_up()
-    for start in range(0, len(lines), IN_FLIGHT_MAX):
-        part = [_parse(line) for line in lines[start : start + IN_FLIGHT_MAX]]
-        refused = await _define(store, part, context) if define_open else {}
-        answers.extend(await _store(store, part, refused, context))
-    return answers
-
-
-def _parse(line: bytes) -> _Item | QuireError:
+def _command(line: bytes, context: bytes) -> Command | QuireError:
     try:
-        document = read(line)
-        if not isinstance(document.value, dict):
-            raise Malformed("a resource is an object")
-        type, id = document.value.get("resourceType"), document.value.get("id")
-        if not isinstance(type, str):
-            raise Malformed("no resourceType")
-        if id is not None and not (isinstance(id, str) and ID.match(id)):
-            raise Invalid(
-                f"an id is a string of 1 to 64 of A-Z a-z 0-9 - and ., not {str(id)[:80]!r}", path=("id",)
-            )
+        return parse(line).command(context)
     except QuireError as error:
         return error
-    return _Item(document, type, id)
 
 
-async def _define(store: Store, items: Sequence[_Item | QuireError], context: bytes) -> dict[str, QuireError]:
-    """Make the open types that the items need; why each of those that could not be made could not."""
+async def _define(
+    store: Store, commands: Sequence[Command | QuireError], context: bytes
+) -> dict[str, QuireError]:
+    """Make the open types that the commands need; why each of those that could not be made could not."""
     refused: dict[str, QuireError] = {}
-    types = {item.type for item in items if isinstance(item, _Item)}
+    types = {command.type for command in commands if isinstance(command, Command)}
     for type in sorted(type for type in types if store.registry.served(type) is None):
         value = {"resourceType": "Entity", "id": type, "type": "resource", "isOpen": True}
         if type in core_resources(store.log.fhir_version) | core_types(store.log.fhir_version):
@@ -93,33 +91,17 @@ async def _define(store: Store, items: Sequence[_Item | QuireError], context: by
     return refused
 
 
-async def _store(
-    store: Store, items: Sequence[_Item | QuireError], refused: dict[str, QuireError], context: bytes
-) -> list[Imported]:
-    queued = [_queue(store, item, refused, context) for item in items]
-    return [
-        _refused(name, what) if isinstance(what, QuireError) else await _done(name, what)
-        for name, what in queued
-    ]
-
-
 def _queue(
-    store: Store, item: _Item | QuireError, refused: dict[str, QuireError], context: bytes
+    store: Store, command: Command | QuireError, refused: dict[str, QuireError]
 ) -> tuple[str, asyncio.Future[list[Accepted]] | QuireError]:
-    """The item's name, and the write under way or why there is none."""
-    if not isinstance(item, _Item):
-        return "", item
-    name = f"{item.type}/{item.id or ''}"
-    if item.type in refused:
-        return name, refused[item.type]
-    id = item.id or str(uuid7())
-    method: Literal["PUT", "POST"] = "PUT" if item.id else "POST"
+    """What the command is for, and the write under way or why there is none."""
+    if not isinstance(command, Command):
+        return "", command
+    name = f"{command.type}/{'' if command.given else command.id}"
+    if command.type in refused:
+        return name, refused[command.type]
     try:
-        command = Command(
-            method, item.type, id, context, item.document,
-            given=item.id is None, unless_same=True, short_references=True,
-        )  # fmt: skip
-        return f"{item.type}/{id}", store.queue(command)
+        return f"{command.type}/{command.id}", store.queue(command)
     except QuireError as error:
         return name, error
 

@@ -11,7 +11,8 @@ import msgspec
 from eventstore import __version__
 from eventstore.errors import Malformed, NotSupported, Unavailable, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
-from eventstore.server.importing import import_lines
+from eventstore.server.checking import Checkers
+from eventstore.server.importing import Importer
 from eventstore.server.negotiation import flag, media_type
 from eventstore.types.registry import Registry
 from projections.views import view_name
@@ -78,7 +79,7 @@ def _schema(registry: Registry, asked: list[str]) -> Answer:
     return answer({"path": path, "schema": registry.schema_at(path)}, fhir=False)
 
 
-async def import_(call: Call) -> Answer:
+async def import_(checkers: Checkers, call: Call) -> Answer:
     """`POST /$import`: NDJSON in, for each line one line of what became of it."""
     call.only("POST")
     if media_type(call.header("content-type") or "") not in IMPORT_TYPES:
@@ -86,7 +87,8 @@ async def import_(call: Call) -> Answer:
     call.unknown("define-open")
     define_open = flag(call.query, "define-open")
     lines = (await call.body()).split(b"\n")
-    outcomes = await import_lines(call.store, lines, define_open=define_open, context=call.context())
+    importer = Importer(call.store, checkers)
+    outcomes = await importer.store(lines, define_open=define_open, context=call.context())
     body = b"\n".join(msgspec.json.encode(one) for one in outcomes)
     return Answer(200, body, content_type="application/x-ndjson")
 

@@ -17,11 +17,11 @@ from eventstore.errors import Invalid, QuireError, Throttled, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.lock import holder
 from eventstore.log.opening import Place
-from eventstore.server.importing import Imported, import_lines
+from eventstore.server.checking import Checkers
+from eventstore.server.importing import Imported, Importer
 from eventstore.server.opening import open_store
 from eventstore.server.settings import BODY_BYTES_MAX, Settings
 from eventstore.server.sources import Found, Item, Skipped, Trouble
-from eventstore.store import Store
 from eventstore.types.registry import DEFINITION_TYPES
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Target(Protocol):
 class _Straight:
     """Into a store of our own."""
 
-    def __init__(self, store: Store, define_open: bool) -> None:
-        self._store = store
+    def __init__(self, importer: Importer, define_open: bool) -> None:
+        self._importer = importer
         self._define_open = define_open
         self._context = encode_context(Context(reason=REASON))
 
     async def send(self, lines: Sequence[bytes]) -> list[Imported]:
-        return await import_lines(self._store, lines, define_open=self._define_open, context=self._context)
+        return await self._importer.store(lines, define_open=self._define_open, context=self._context)
 
 
 class _Server:
@@ -138,8 +138,9 @@ async def open_target(
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
             yield _Server(session, url, define_open)
         return
-    async with open_store(Settings(data=place.data, db=place.db, fhir_version=fhir_version)) as store:
-        yield _Straight(store, define_open)
+    settings = Settings(data=place.data, db=place.db, fhir_version=fhir_version)
+    async with open_store(settings) as store, Checkers(place) as checkers:
+        yield _Straight(Importer(store, checkers), define_open)
 
 
 async def url_of(place: Place) -> str:
