@@ -209,7 +209,9 @@ class _Checking:
             try:
                 registry = self._registry = asyncio.run(_caught_up(request, registry))
             except QuireError as error:
-                raise SystemExit(f"the process that checks lines cannot read the definitions: {error}") from None
+                raise SystemExit(
+                    f"the process that checks lines cannot read the definitions: {error}"
+                ) from None
         return _encode([_valid(registry, line) for line in request.lines])
 
 
