@@ -120,7 +120,10 @@ async def test_the_guides_function_begins_at_the_tip(browser: Browser, client: C
         metrics = (await client.get("/metrics")).data
     await client.put("/UserSetting/a", {"n": 1})
     await client.delete("/UserSetting/a")
-    assert await page.printed(2) == ["UserSetting/a quire.created", "UserSetting/a quire.deleted"]
+    assert await page.printed(2) == [
+        "UserSetting/a quire.UserSetting.created",
+        "UserSetting/a quire.UserSetting.deleted",
+    ]
 
 
 async def test_the_guides_function_says_why_it_ended(browser: Browser, client: Client) -> None:

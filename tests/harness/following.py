@@ -36,7 +36,7 @@ class Following:
         for (id, kind, told), event in zip(seen, events, strict=True):
             assert told == event
             assert id == f"{event['position']}.{event['hash'][:8]}"
-            assert told["type"] == f"quire.{kind}"
+            assert told["type"] == f"quire.{told['subject'].partition('/')[0]}.{kind}"
             assert kind == "deleted" or told["data"]["meta"]["versionId"] == str(event["position"])
         return [event["position"] for event in events]
 
