@@ -172,9 +172,13 @@ class SQLiteLog:
         The connection that writes has the pages still in its cache; those that read lose theirs with each commit.
         """
         writer = self._write()
-        if count or any(keys.values()):
-            return await writer.call(run.look, keys, count)
-        return await writer.soon(run.look, keys, count)
+        tip, definition, previous = await writer.soon(run.look, keys)
+        with_body = {previous[key].position: key for key, body in keys.items() if body and key in previous}
+        if with_body:
+            for position, data in (await writer.call(run.bodies_at, list(with_body))).items():
+                key = with_body[position]
+                previous[key] = msgspec.structs.replace(previous[key], data=data)
+        return tip, definition, previous, await writer.call(run.live, count) if count else {}
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:

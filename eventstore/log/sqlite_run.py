@@ -98,18 +98,21 @@ def identity(connection: sqlite3.Connection) -> tuple[str, str, str]:
 
 
 def look(
-    connection: sqlite3.Connection, keys: Mapping[Key, bool], count: Mapping[str, int]
-) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
-    """The tip, the last definition, the last event of each key, and how many are live of some types."""
-    with_body = _encode([key for key, body in keys.items() if body])
-    without = _encode([key for key, body in keys.items() if not body])
-    *tip, definition, found = connection.execute(SQL["take"], (_KINDS, without)).fetchone()
+    connection: sqlite3.Connection, keys: Iterable[Key]
+) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous]]:
+    """The tip, the last definition, and the last event of each key, without its body."""
+    *tip, definition, found = connection.execute(SQL["take"], (_KINDS, _encode(list(keys)))).fetchone()
     previous = {(row[0], row[1]): Previous(*row[2:], None) for row in _decode_previous(found)}
-    if with_body != "[]":
-        rows = connection.execute(SQL["previous"], (with_body,)).fetchall()
-        previous |= {(row[0], row[1]): Previous(*row[2:]) for row in rows}
-    live = {type: connection.execute(SQL["live"], (type, most)).fetchone()[0] for type, most in count.items()}
-    return (tuple(tip) if tip[0] is not None else None, definition or 0, previous, live)
+    return (tuple(tip) if tip[0] is not None else None, definition or 0, previous)
+
+
+def bodies_at(connection: sqlite3.Connection, positions: Sequence[Position]) -> dict[Position, bytes | None]:
+    return dict(connection.execute(SQL["bodies_at"], (_encode(positions),)))
+
+
+def live(connection: sqlite3.Connection, count: Mapping[str, int]) -> dict[str, int]:
+    """How many resources are live of each type, counted up to so many."""
+    return {type: connection.execute(SQL["live"], (type, most)).fetchone()[0] for type, most in count.items()}
 
 
 def append(connection: sqlite3.Connection, events: Sequence[Event], rows: Rows, writer: RowWriter) -> None:

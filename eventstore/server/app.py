@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import logging
 import socket
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,7 +24,7 @@ from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
 from eventstore.server.metrics import Meter, Metrics
 from eventstore.server.middleware import Front, Handler
-from eventstore.server.opening import running
+from eventstore.server.opening import running, tune
 from eventstore.server.packages import Packages
 from eventstore.server.projecting import Projecting
 from eventstore.server.settings import Settings
@@ -57,11 +55,6 @@ HANDLERS: dict[str, Handler] = {
 }
 
 HEADER_BYTES_MAX = 16 * 1024
-GARBAGE_OBJECTS = 20_000
-"""So many more objects than before, and the youngest are looked at for cycles."""
-SWITCH_SECONDS = 0.001
-"""How long a thread waits for Python's lock before it is handed over: commits wait for it (decision 0028)."""
-
 log = logging.getLogger("quire")
 
 
@@ -159,18 +152,10 @@ def _protocol_log() -> logging.Logger:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set."""
     async with serving(settings) as url:
-        _tune()
+        tune()
         log.info("listening", extra={"url": url, "data": str(settings.place)})
         await stop.wait()
         log.info("stopping")
-
-
-def _tune() -> None:
-    """What is there now stays, and is not looked at for garbage; requests leave few cycles behind."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS)
 
 
 def _listen(settings: Settings) -> socket.socket:

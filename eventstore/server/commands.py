@@ -121,7 +121,7 @@ class ImportOptions(msgspec.Struct, frozen=True):
 
 async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
     """Import until the end or a signal."""
-    from eventstore.server import transfer
+    from eventstore.server import opening, transfer
 
     stop = _stop_on_signal()
     started = time.perf_counter()
@@ -132,6 +132,7 @@ async def import_(sources: Sequence[str], options: ImportOptions) -> Tally:
             define_open=options.define_open,
             fhir_version=options.fhir_version,
         ) as target:
+            opening.tune()
             tally = await transfer.import_(items(sources), target, told, stop, options.types)
     seconds = time.perf_counter() - started
     counts = ", ".join(f"{getattr(tally, name):,} {name}" for name in transfer.OUTCOMES)

@@ -19,14 +19,9 @@ FROM (
     FROM json_each(?1) AS kind
 ) AS last LEFT JOIN (SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1) AS tip
 
--- name: previous
--- ?1 a JSON array of [type, id]; their last events with their bodies, one seek in the resource index for each
-SELECT e.type, e.id, e.position, e.action, e.at, e.data
-FROM json_each(?1) AS wanted CROSS JOIN quire_event AS e
-WHERE e.position = (
-    SELECT max(position) FROM quire_event
-    WHERE type = wanted.value ->> 0 AND id = wanted.value ->> 1
-)
+-- name: bodies_at
+-- ?1 a JSON array of positions
+SELECT e.position, e.data FROM json_each(?1) AS wanted CROSS JOIN quire_event AS e WHERE e.position = wanted.value
 
 -- name: bodies
 -- ?1 a JSON array of [type, name, id, first, last]; each with the last body of its resource between these positions, which
