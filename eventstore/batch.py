@@ -78,8 +78,7 @@ def admit(
 
 def normalised(kind: CompiledType, document: Document) -> Document:
     """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
-    data = document.data
-    if data.find(b'"resourceType"', 2) < 0 and data.find(b"\\u") < 0:
+    if document.data.find(b'"resourceType"', 2) < 0 and not document.has_escapes:
         return document  # the first key at most is so called, however it is written
     if not kind.normalise(document.value):
         return document
