@@ -87,6 +87,11 @@ def normalised(kind: CompiledType, document: Document) -> Document:
     return read(write(tree))
 
 
+def is_needed(kind: CompiledType) -> bool:
+    """Whether the value of a resource that was checked is needed in its turn: to claim what is in it, or to define."""
+    return bool(kind.unique) or kind.name in DEFINITION_TYPES
+
+
 def may_retire(command: Command) -> bool:
     """Whether the command may end a type: only then its resources are counted.
 
@@ -218,7 +223,7 @@ class Batch:
             )
         body = command.body
         if body is not None and command.document is not None:
-            body = splice(command.document, kind.name, id)
+            body = splice(read(command.document.data), kind.name, id)
         return msgspec.structs.replace(command, id=id, body=body)
 
     def _is_taken(self, type: str, id: str, position: Position) -> bool:
@@ -226,10 +231,13 @@ class Batch:
 
     def _resource(self, command: Command, kind: CompiledType) -> tuple[Document, Body, Sequence[Issue]]:
         """What is to be stored: as it was checked already, or checked now. Also what it is warned of."""
-        assert command.document is not None
-        if command.body is not None and command.checked == self.registry.position:
-            return command.document, command.body, command.warnings
-        return admit(self.registry, kind, command.document, command.id, command.short_references, self.facts)
+        document = command.document
+        assert document is not None
+        if command.body is not None:
+            if command.checked == self.registry.position:
+                return document, command.body, command.warnings
+            document = read(document.data)  # its value may have been released
+        return admit(self.registry, kind, document, command.id, command.short_references, self.facts)
 
     def _body_of(self, key: Key) -> bytes | None:
         """A resource as the commands so far have left it. Raises KeyError where it was not read."""

@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from eventstore.batch import Prepared, admit, normalised, served
+from eventstore.batch import Prepared, admit, is_needed, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
 from eventstore.errors import Gone, Invalid, NotFound, NotYet
@@ -145,6 +145,8 @@ def _checked(command: Command, kind: CompiledType, registry: Registry) -> Comman
         return msgspec.structs.replace(command, document=given, refers=frozenset(facts.wanted))
     if refusal is not None:
         raise refusal
+    if not is_needed(kind):
+        document.release()  # while it is in the processor's caches: dozens of writes are under way
     return msgspec.structs.replace(
         command, document=document, body=body, checked=registry.position, warnings=tuple(warnings)
     )
