@@ -101,6 +101,8 @@ def _separators(compact: bytes) -> int:
 
 _ANY_DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _SIXTEEN_DIGITS = b"0" * 16
+_NULLS = (b":null", b",null", b"[null")
+"""A null after what it comes after in an object or an array. As a word in a text it is mostly after something else."""
 
 
 def _is_notable(compact: bytes) -> bool:
@@ -108,7 +110,7 @@ def _is_notable(compact: bytes) -> bool:
     # `in` tries first whether what is looked for is a number, at the cost of an exception
     find = compact.find
     return (
-        find(b"null") >= 0
+        (find(b"null") >= 0 and (compact == b"null" or max(map(find, _NULLS)) >= 0))
         or find(b"\\u0000") >= 0
         or find(b"e-3") >= 0
         or compact.translate(_ANY_DIGIT_TO_ZERO).find(_SIXTEEN_DIGITS) >= 0
