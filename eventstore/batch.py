@@ -78,14 +78,18 @@ def admit(
 
 def normalised(kind: CompiledType, document: Document) -> Document:
     """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
-    data = document.data
-    if data.find(b'"resourceType"', 2) < 0 and data.find(b"\\u") < 0:
+    if document.data.find(b'"resourceType"', 2) < 0 and not document.has_escapes:
         return document  # the first key at most is so called, however it is written
     if not kind.normalise(document.value):
         return document
     tree = exact(document.data)
     kind.normalise(tree)
     return read(write(tree))
+
+
+def is_needed(kind: CompiledType) -> bool:
+    """Whether more than the bytes of a resource that was checked is needed in its turn: to claim, number or define."""
+    return bool(kind.unique) or kind.definition.sequence is not None or kind.name in DEFINITION_TYPES
 
 
 def may_retire(command: Command) -> bool:

@@ -58,6 +58,8 @@ class Document(msgspec.Struct, frozen=True):
     """Where a null stands."""
     wide_integers: tuple[Path, ...] = ()
     """Where an integer literal stands that is beyond MAX_EXACT_INTEGER, either way."""
+    has_escapes: bool = False
+    r"""A text in it may be written with escapes that we do not use: `\u0041`, `\/`."""
 
 
 _decode = msgspec.json.Decoder().decode
@@ -77,7 +79,7 @@ def read(data: bytes) -> Document:
     if written == compact and not _is_notable(compact) and not _is_deep(compact, value):
         # as written, so no key stands twice: a dict has each once
         return Document(value, compact)
-    return _read_with_care(compact, value)
+    return _read_with_care(compact, value, has_escapes=written != compact and _has_escapes(compact))
 
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -95,6 +97,8 @@ def _separators(compact: bytes) -> int:
 
 _ANY_DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _SIXTEEN_DIGITS = b"0" * 16
+_NULLS = (b":null", b",null", b"[null")
+"""A null after what it comes after in an object or an array. As a word in a text it is mostly after something else."""
 
 
 def _is_notable(compact: bytes) -> bool:
@@ -102,15 +106,20 @@ def _is_notable(compact: bytes) -> bool:
     # `in` tries first whether what is looked for is a number, at the cost of an exception
     find = compact.find
     return (
-        find(b"null") >= 0
+        (find(b"null") >= 0 and (compact == b"null" or max(map(find, _NULLS)) >= 0))
         or find(b"\\u0000") >= 0
         or find(b"e-3") >= 0
         or compact.translate(_ANY_DIGIT_TO_ZERO).find(_SIXTEEN_DIGITS) >= 0
     )
 
 
+def _has_escapes(compact: bytes) -> bool:
+    return compact.find(b"\\u") >= 0 or compact.find(b"\\/") >= 0
+
+
 def _is_deep(compact: bytes, value: Any) -> bool:
-    if compact.count(b"{") + compact.count(b"[") <= MAX_DEPTH_LEVELS:
+    # replace() goes from one to the next, where count() looks at every byte
+    if len(compact) - len(compact.replace(b"{", b"").replace(b"[", b"")) <= MAX_DEPTH_LEVELS:
         return False  # most bodies: nobody needs to look
     level: list[Any] = [[value]]
     for _ in range(MAX_DEPTH_LEVELS + 1):
@@ -123,11 +132,11 @@ def _is_deep(compact: bytes, value: Any) -> bool:
     return bool(level)
 
 
-def _read_with_care(compact: bytes, value: Any) -> Document:
+def _read_with_care(compact: bytes, value: Any, *, has_escapes: bool) -> Document:
     """The same answer as the fast way, for any body that msgspec can parse."""
     walk = _Walk()
     walk.visit(_load(compact.decode()))
-    return Document(value, compact, tuple(walk.nulls), tuple(walk.wide_integers))
+    return Document(value, compact, tuple(walk.nulls), tuple(walk.wide_integers), has_escapes)
 
 
 def _diagnose(data: bytes, error: Exception) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from eventstore.batch import Prepared, admit, served
+from eventstore.batch import Prepared, admit, is_needed, served
 from eventstore.body import Document, read
 from eventstore.command import Command, Key
 from eventstore.decide import Previous
@@ -160,7 +160,7 @@ class Rehearsal:
 
         facts, refusal = Facts(body_of=body_of, limit=limit), None
         try:
-            command = _light(self._admitted(one, read(one.data), facts))
+            command = self._admitted(one, read(one.data), facts)
         except QuireError as error:
             refusal = error
         if facts.wanted:
@@ -168,7 +168,8 @@ class Rehearsal:
         if refusal is not None:
             self._leave_out(one, refusal)
             return set()
-        self._decided[one.key] = command
+        is_needed_later = is_needed(served(self.registry, one.type))
+        self._decided[one.key] = command if is_needed_later else _light(command)
         for key in seen:
             self._looked_at.setdefault(key, set()).add(one.key)
         return set()
@@ -202,9 +203,8 @@ class Rehearsal:
 
 
 def _light(command: Command) -> Command:
-    """Without the parsed tree, which takes ten times its bytes and is needed no more."""
-    assert command.document is not None
-    return msgspec.structs.replace(command, document=Document({}, command.document.data))
+    """Without the parsed tree, which takes ten times its bytes."""
+    return msgspec.structs.replace(command, document=None)
 
 
 class _told:

@@ -16,6 +16,9 @@ _VERSION = re.compile(
     rb'"versionId":"[1-9][0-9]*","lastUpdated":"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"'
 )
 
+_GIVEN = ("versionId", "lastUpdated")
+"""What the store says in `meta`, whatever was sent."""
+
 
 class Body(msgspec.Struct, frozen=True, gc=False):
     """A resource's bytes, open at the place where its version goes."""
@@ -60,18 +63,36 @@ def splice(document: Document, type: str, id: str) -> Body:
 
 
 def _splice_plain(document: Document, type: str, id: str) -> Body | None:
-    """The same for most bodies, past their members: no meta, type and id first or nowhere, and all keys as we write them."""
+    """The same for most bodies, past their members: no version, type and id first or nowhere, and all keys as we write them."""
     value, data = document.value, document.data
-    if data.find(b'"meta"') >= 0 or data.find(b"\\u") >= 0 or data.find(b"\\/") >= 0:
-        return None
     has_type, has_id = "resourceType" in value, "id" in value
     of_type, with_id = b'"resourceType":"%b"' % type.encode(), b'"id":"%b"' % id.encode()
     sent = b"{%b%b%b" % (of_type * has_type, b"," * (has_type and has_id), with_id * has_id)
-    if not data.startswith(sent):
+    if document.has_escapes or not data.startswith(sent):
+        return None
+    rest = data[len(sent) :] if data[len(sent)] in b",}" else b"," + data[len(sent) :]
+    at = rest.find(_META)
+    if at >= 0 and not _is_kept(value.get("meta"), rest, at):
         return None
     value["resourceType"], value["id"] = type, id
-    rest = data[len(sent) :]
-    return Body(b'{%b,%b,"meta":{' % (of_type, with_id), (b"}" if rest[0] in b",}" else b"},") + rest)
+    if at < 0:
+        return Body(b'{%b,%b,"meta":{' % (of_type, with_id), b"}" + rest)
+    opened = at + len(_META) + 1
+    return Body(b"{%b,%b%b" % (of_type, with_id, rest[:opened]), b"," + rest[opened:])
+
+
+_META = b'"meta":'
+
+
+def _is_kept(meta: Any, rest: bytes, at: int) -> bool:
+    """Whether the one meta in `rest`, whose key is at `at`, is the resource's, with nothing in it to be dropped."""
+    return (
+        isinstance(meta, dict)
+        and bool(meta)
+        and meta.keys().isdisjoint(_GIVEN)
+        and rest.startswith(_encode(meta), at + len(_META))
+        and rest.find(_META, at + 1) < 0
+    )
 
 
 def _order(members: dict[str, Any]) -> list[str]:
@@ -92,7 +113,7 @@ def _splice_meta(value: dict[str, Any], members: dict[str, Any]) -> bytes:
     if not isinstance(meta, dict):
         return b""
     kept = _decode_members(members["meta"])
-    for key in ("versionId", "lastUpdated"):
+    for key in _GIVEN:
         meta.pop(key, None)
         kept.pop(key, None)
     if meta:

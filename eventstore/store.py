@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from eventstore.batch import Prepared, admit, normalised, served
+from eventstore.batch import Prepared, admit, is_needed, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
 from eventstore.errors import Gone, Invalid, NotFound, NotYet
@@ -145,6 +145,8 @@ def checked(command: Command, kind: CompiledType, registry: Registry) -> Command
         return msgspec.structs.replace(command, document=given, refers=frozenset(facts.wanted))
     if refusal is not None:
         raise refusal
+    # the tree takes ten times its bytes, and dozens of writes are under way
+    kept = document if is_needed(kind) else None
     return msgspec.structs.replace(
-        command, document=document, body=body, checked=registry.position, warnings=tuple(warnings)
+        command, document=kept, body=body, checked=registry.position, warnings=tuple(warnings)
     )

@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 from uuid_utils import uuid7
 
+from eventstore.batch import is_needed
 from eventstore.body import Document, read
 from eventstore.child import Child, Ended, serve
 from eventstore.command import Command
@@ -25,7 +26,7 @@ from eventstore.log.opening import Place, open_log
 from eventstore.server.routes import ID
 from eventstore.splicing import Body
 from eventstore.store import checked
-from eventstore.types.registry import DEFINITION_TYPES, Registry
+from eventstore.types.registry import Registry
 
 CHECKERS_MAX = 3
 CHECKED_LINES_MIN = 256
@@ -229,8 +230,8 @@ def _valid(registry: Registry, data: bytes) -> _Valid | None:
     try:
         line = parse(data)
         kind = registry.served(line.type)
-        if kind is None or kind.unique or kind.definition.sequence or line.type in DEFINITION_TYPES:
-            return None  # more than the body is needed, to decide
+        if kind is None or is_needed(kind):
+            return None
         command = checked(line.command(b""), kind, registry)
     except QuireError:
         return None

@@ -15,6 +15,7 @@ from eventstore.errors import Issue, NotSupported
 from eventstore.types.datatypes import RELATIVE_REFERENCE
 from eventstore.types.definition import TypeDefinition
 from eventstore.types.expressions import conforms_to
+from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirpath.values import Node
 from eventstore.types.scope import Checked, Types
@@ -120,6 +121,10 @@ class Informed:
     @property
     def fhir_version(self) -> str:
         return self._types.fhir_version
+
+    @property
+    def shapes(self) -> Shapes:
+        return self._types.shapes
 
     @property
     def environment(self) -> Environment:

@@ -20,6 +20,7 @@ from eventstore.types.entities import Entities
 from eventstore.types.expansion import Expander, Expansion
 from eventstore.types.expressions import environment, seen
 from eventstore.types.facts import Facts, Informed
+from eventstore.types.fhirpath.model import Types as Shapes
 from eventstore.types.fhirpath.scope import Environment
 from eventstore.types.fhirschema import FHIRSchemas
 from eventstore.types.format import Format
@@ -206,6 +207,11 @@ class Registry(msgspec.Struct, frozen=True, eq=False, dict=True):
         """The type or profile that is called so, by name or URL."""
         found = called(self.types, name) or called(self.types, CANONICAL + name)
         return found or fhir(self.fhir_version).get(name.removeprefix(CANONICAL))
+
+    @property
+    def shapes(self) -> Shapes:
+        """The types as FHIRPath knows them."""
+        return self.environment.types
 
     @property
     def environment(self) -> Environment:

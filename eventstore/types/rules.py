@@ -178,7 +178,7 @@ def ruled(constraints: tuple[Constraint, ...], name: str) -> Rule:
     stated = Constraints(constraints, name)
 
     def rule(value: Any, path: Path, scope: Scope) -> None:
-        if due := stated.due(value, scope.shapes):
+        if due := stated.due(value, scope.types.shapes):
             scope.waiting.append(Ruled(value, path, name, due))
 
     return rule

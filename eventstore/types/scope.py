@@ -84,6 +84,10 @@ class Types(Protocol):
     def fhir_version(self) -> str: ...
 
     @property
+    def shapes(self) -> Shapes:
+        """The types as FHIRPath knows them."""
+
+    @property
     def base_url(self) -> str:
         """Below which resources are reached, without a slash at its end; empty where that is not known."""
 
@@ -116,7 +120,7 @@ class Types(Protocol):
 class Scope:
     """`resource` is what is checked, `container` what it is contained in: itself, where it is in none."""
 
-    __slots__ = ("_shapes", "container", "evaluation", "issues", "resource", "told", "types", "waiting")
+    __slots__ = ("container", "evaluation", "issues", "resource", "told", "types", "waiting")
 
     def __init__(self, resource: Any, types: Types, container: dict[str, Any] | None = None) -> None:
         self.resource = resource
@@ -129,14 +133,6 @@ class Scope:
         """Of the constraints in FHIRPath, once one has to be run."""
         self.told: set[str] | None = None
         """What was told of as not known."""
-        self._shapes: Shapes | None = None
-
-    @property
-    def shapes(self) -> Shapes:
-        """The types as FHIRPath knows them."""
-        if self._shapes is None:
-            self._shapes = self.types.environment.types
-        return self._shapes
 
     def tell(self, message: str, path: Path, code: str = "value", severity: str = "error") -> None:
         self.issues.append(Issue(message, path, code, severity))

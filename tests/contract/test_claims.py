@@ -76,6 +76,17 @@ async def test_a_batch_of_a_type_without_asks_nothing(place: Place) -> None:
         running.writer._log = running.writer._decider._log = running.log
 
 
+async def test_what_was_checked_before_its_place_became_unique_claims_in_its_turn(place: Place) -> None:
+    async with Running(place) as running:
+        await running.define()
+        unique = Command("PUT", "Attribute", "Thing.n", b"{}", read(json.dumps(UNIQUE).encode()))
+        waiting = [running.store.queue(one) for one in (unique, thing("a", 1), thing("b", 1), thing("c", 2))]
+        _, (first,), refusal, (other,) = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(refusal, Conflict)
+        assert "n is unique, and 1 is that of Thing/a" in str(refusal)
+        assert (json.loads(first.data)["n"], json.loads(other.data)["n"]) == (1, 2)
+
+
 async def test_a_transaction_that_is_refused_claims_nothing(place: Place) -> None:
     async with Running(place) as running:
         await define(running)

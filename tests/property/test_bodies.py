@@ -81,7 +81,7 @@ def spelt(data: bytes) -> Any:
 
 def with_care(document: Document) -> Document:
     """What the slow way makes of it."""
-    return body._read_with_care(document.data, document.value)
+    return body._read_with_care(document.data, document.value, has_escapes=document.has_escapes)
 
 
 @given(documents)

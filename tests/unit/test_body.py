@@ -183,6 +183,14 @@ META = b'"meta":{"versionId":"5","lastUpdated":"2026-11-20T17:42:13.123Z"'
         (b'{"resourceType":"T","id":"x","a\\/b":1}', b'{"resourceType":"T","id":"x",%b},"a/b":1}', {"a/b": 1}),
         (b'{"resourceType":"T","id":"x","m\\u0065ta":{"z":1}}', b'{"resourceType":"T","id":"x",%b,"z":1}}',
          {"meta": {"z": 1}}),
+        (b'{"a":1,"meta":{"tag":[{"code":"c"}]},"b":2}',
+         b'{"resourceType":"T","id":"x","a":1,%b,"tag":[{"code":"c"}]},"b":2}', {"a": 1, "meta": {"tag": [{"code": "c"}]}, "b": 2}),
+        (b'{"meta":{"z":1}}', b'{"resourceType":"T","id":"x",%b,"z":1}}', {"meta": {"z": 1}}),
+        (b'{"id":"x","meta":{"z":1.00},"a":1}', b'{"resourceType":"T","id":"x",%b,"z":1.00},"a":1}', {"meta": {"z": 1.0}, "a": 1}),
+        (b'{"a":{"meta":{"z":1}},"meta":{"z":1}}', b'{"resourceType":"T","id":"x","a":{"meta":{"z":1}},%b,"z":1}}',
+         {"a": {"meta": {"z": 1}}, "meta": {"z": 1}}),
+        (b'{"a":"\\"meta\\":{","meta":{"z":1}}', b'{"resourceType":"T","id":"x","a":"\\"meta\\":{",%b,"z":1}}',
+         {"a": '"meta":{', "meta": {"z": 1}}),
         (b'{"\xc3\xa9\\n\\"":1}', b'{"resourceType":"T","id":"x",%b},"\xc3\xa9\\n\\"":1}', {'é\n"': 1}),
     ],
 )  # fmt: skip
@@ -197,6 +205,8 @@ def test_splice(sent: bytes, stored: bytes, value: dict[str, Any]) -> None:
     [
         b'{"meta":{"versionId":"1"},"a":1}',
         b'{"resourceType":"T","id":"x","meta":{}}',
+        b'{"resourceType":"T","id":"x","meta":{"z":1}}',
+        b'{"resourceType":"T","id":"x","meta":{"versionId":"1","z":1}}',
         b'{"resourceType":"T","id":"x","m\\u0065ta":{"versionId":"1"},"a":1}',
         b'{"\\u0069d":"x","a":1}',
         b'{"resourceType":"T","a":1}',

@@ -212,3 +212,21 @@ def test_beyond_a_limit_it_is_not_checked() -> None:
     told = [one.warnings[0].message for one in rehearsal.ready().prepared.commands[1:]]
     assert told[0] == "s-1 is not checked: no more is read"
     assert told[1].startswith("s-1 is not checked: looked up is what")
+
+
+def test_what_is_prepared_claims_what_is_unique() -> None:
+    unique = {
+        "resourceType": "Attribute",
+        "id": "Thing.n",
+        "resource": {"id": "Thing"},
+        "path": ["n"],
+        "type": {"id": "integer"},
+        "isUnique": True,
+    }
+    thing = {"resourceType": "Entity", "id": "Thing", "type": "resource", "isOpen": True}
+    registry = (
+        Registry.empty("4.0.1").apply(1, "Entity", "Thing", thing).apply(2, "Attribute", "Thing.n", unique)
+    )
+    done = rehearsed(registry, 2, *({"resourceType": "Thing", "id": id, "n": 1} for id in "ab"))
+    with pytest.raises(Conflict, match="n is unique, and 1 is that of Thing/a"):
+        batch(registry, 2).transact(done.prepared.commands, done.prepared)
