@@ -25,9 +25,10 @@ async def begin_epoch(
     `seen` is the highest position that anyone was given: the stream's, or a cursor's. Raises Invalid when the log
     is already there, and so nothing was lost.
     """
-    snapshot = await log.take({}, {})
-    tip = snapshot.tip
+    await log.take()
     try:
+        snapshot = await log.look()
+        tip = snapshot.tip
         if seen <= tip.position:
             raise Invalid(
                 f"the log is at {tip.position}, and {seen} is not beyond it: there is nothing to mend"

@@ -170,8 +170,8 @@ class Writer:
             await self._arrived.wait()
             if not self._closing:
                 self._arrived.clear()
-            while batch := self._take():
-                await self._write(batch)
+            while self._queue:
+                await self._write([])
 
     def _take(self) -> list[_Waiting]:
         """The next batch, in the order of arrival; empty when nobody waits."""
@@ -187,10 +187,13 @@ class Writer:
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        """Commit the batch; when it fails, one at a time, so that only the culprit does. All get an answer."""
+        """Commit the batch, or whoever waits when the log is had; when that fails, one at a time, so that only the
+        culprit does. All get an answer.
+        """
         try:
             await self._scanned_and_committed(batch)
         except Exception as error:
+            batch = batch or self._take()
             self.stats.failed += 1
             if isinstance(error, Unavailable):
                 self.trouble.begins(str(error))
@@ -213,11 +216,14 @@ class Writer:
                 scans[needed.kind.name] = scan = Scan(needed.kind)
                 await scan_ahead(self._log, scan)
 
-    async def _commit(self, waiting: Sequence[_Waiting], scans: Mapping[str, Scan]) -> None:
+    async def _commit(self, waiting: list[_Waiting], scans: Mapping[str, Scan]) -> None:
         started = perf_counter()
-        commands = commands_of(waiting)
-        snapshot = await self._log.take(keys_of(commands), counts_of(commands))
+        await self._log.take()
         try:
+            if not waiting:
+                waiting.extend(self._take())  # only now: who came while others had the log joins
+            commands = commands_of(waiting)
+            snapshot = await self._log.look(keys_of(commands), counts_of(commands))
             self._not_behind(snapshot.tip)
             decided = await self._decider.decide(waiting, snapshot, self.registry, scans)
         except BaseException:

@@ -100,8 +100,9 @@ class _Building(Keeper):
 
     async def switched(self) -> bool:
         """Take the log, do what little is left, and switch. False when that is too much or fails: first `fill` again."""
-        tip = (await self._log.take({}, {})).tip.position
+        await self._log.take()
         try:
+            tip = (await self._log.look()).tip.position
             rows = await self._rest(tip)
         except BaseException:
             await self._log.release()

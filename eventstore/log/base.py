@@ -164,8 +164,8 @@ class Pressure(msgspec.Struct, frozen=True):
 class EventLog(Protocol):
     """An append-only log of events with gapless positions, and the tables that projections keep beside it.
 
-    One task at a time, of all processes that have the log open, may hold it: `take`, then `append` or `release`. Everything else may run meanwhile and sees
-    only what was committed. Every method raises Unavailable when the storage cannot be reached or is full.
+    One task at a time, of all processes that have the log open, may hold it: `take`, then `append` or `release`.
+    Everything else may run meanwhile and sees only what was committed. Every method raises Unavailable when the storage cannot be reached or is full.
     """
 
     dialect: str
@@ -181,8 +181,15 @@ class EventLog(Protocol):
         """Who serves the log."""
         ...
 
-    async def take(self, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
-        """Take the log for writing. `keys` maps each key to whether its body is needed; `count` each type to a limit."""
+    async def take(self) -> None:
+        """Wait for the log, and take it for writing."""
+        ...
+
+    async def look(self, keys: Mapping[Key, bool] = {}, count: Mapping[str, int] = {}) -> Snapshot:
+        """What the log knows, for who has taken it and gives it back if this fails.
+
+        `keys` maps each key to whether its body is needed; `count` each type to a limit.
+        """
         ...
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:

@@ -114,13 +114,17 @@ class PostgresLog:
 
     # Writing: take, then append or release.
 
-    async def take(self, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
+    async def take(self) -> None:
         await self._held.acquire()
         try:
-            rows = await self._begin(lambda connection: run.snapshot(connection, keys, count))
+            await self._begin(_nothing)
         except BaseException:
             self._held.release()
             raise
+
+    async def look(self, keys: Mapping[Key, bool] = {}, count: Mapping[str, int] = {}) -> Snapshot:
+        async with self._undone_on_error() as connection:
+            rows = await run.snapshot(connection, keys, count)
         return run.read_snapshot(rows, self.genesis)
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:

@@ -154,20 +154,17 @@ class SQLiteLog:
 
     # Writing: take, then append or release.
 
-    async def take(self, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
+    async def take(self) -> None:
         await self._held.acquire()
         try:
+            self._write()
             await self._make_room()
-            tip, definition, previous, live = await self._look(keys, count)
         except BaseException:
             self._held.release()
             raise
-        return Snapshot(Tip(*tip) if tip else Tip(0, "", self.genesis), definition, previous, live)
 
-    async def _look(
-        self, keys: Mapping[Key, bool], count: Mapping[str, int]
-    ) -> tuple[tuple[Any, ...] | None, Position, dict[Key, Previous], dict[str, int]]:
-        """What the batch needs: nobody writes while the log is held. Bodies and counts are the thread's to read.
+    async def look(self, keys: Mapping[Key, bool] = {}, count: Mapping[str, int] = {}) -> Snapshot:
+        """Nobody writes while the log is held. Bodies and counts are the thread's to read.
 
         The connection that writes has the pages still in its cache; those that read lose theirs with each commit.
         """
@@ -178,7 +175,8 @@ class SQLiteLog:
             for position, data in (await writer.call(run.bodies_at, list(with_body))).items():
                 key = with_body[position]
                 previous[key] = msgspec.structs.replace(previous[key], data=data)
-        return tip, definition, previous, await writer.call(run.live, count) if count else {}
+        live = await writer.call(run.live, count) if count else {}
+        return Snapshot(Tip(*tip) if tip else Tip(0, "", self.genesis), definition, previous, live)
 
     async def append(self, events: Sequence[Event], rows: Rows) -> None:
         try:

@@ -105,12 +105,14 @@ async def _next(source: EventLog, after: Position, until: Position) -> list[Even
 
 async def _append(target: EventLog, engine: Engine, after: Position, events: Sequence[Event]) -> None:
     rows = engine.project(await changes(target, events))
-    snapshot = await target.take({}, {})
-    if snapshot.tip.position != after:
+    await target.take()
+    try:
+        tip = (await target.look()).tip.position
+        if tip != after:
+            raise Conflict(f"the copy is at {tip} and not at {after}: somebody else writes to it")
+    except BaseException:
         await target.release()
-        raise Conflict(
-            f"the copy is at {snapshot.tip.position} and not at {after}: somebody else writes to it"
-        )
+        raise
     try:
         await target.append(events, rows)
     except Unavailable:

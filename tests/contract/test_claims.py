@@ -63,7 +63,7 @@ async def test_a_batch_asks_once_whatever_it_has(place: Place, count: int) -> No
         counting = counted(running)
         done = [running.store.queue(thing(f"t{n}", n)) for n in range(count)]
         await asyncio.gather(*done)
-        assert counting.asked == {"take": 1, "rows": 1, "dialect": 1, "append": 1}
+        assert counting.asked == {"take": 1, "look": 1, "rows": 1, "dialect": 1, "append": 1}
         running.writer._log = running.writer._decider._log = running.log
 
 
@@ -72,7 +72,7 @@ async def test_a_batch_of_a_type_without_asks_nothing(place: Place) -> None:
         await running.define()
         counting = counted(running)
         await running.put("t", n=1)
-        assert counting.asked == {"take": 1, "append": 1}
+        assert counting.asked == {"take": 1, "look": 1, "append": 1}
         running.writer._log = running.writer._decider._log = running.log
 
 

@@ -43,7 +43,8 @@ def event(tip: Tip, id: str = "a", action: str = "created", type: str = "Thing",
 async def append(
     log: EventLog, *wanted: tuple[str, str], rows: Rows | None = None, type: str = "Thing"
 ) -> list[Event]:
-    snapshot = await log.take({}, {})
+    await log.take()
+    snapshot = await log.look()
     tip, events = snapshot.tip, []
     for id, action in wanted:
         made = event(tip, id, action, type)
@@ -95,7 +96,8 @@ async def test_few_rows_and_many_are_the_same_rows(log: EventLog) -> None:
 
 
 async def test_few_rows_may_be_large(log: EventLog) -> None:
-    snapshot = await log.take({}, {})
+    await log.take()
+    snapshot = await log.look()
     tip, events = snapshot.tip, []
     for _ in range(3):
         header = Header(
@@ -111,7 +113,8 @@ async def test_few_rows_may_be_large(log: EventLog) -> None:
 
 async def test_a_snapshot_gives_the_last_event_of_each_key_and_bodies_where_asked(log: EventLog) -> None:
     events = await append(log, ("a", "created"), ("b", "created"), ("a", "updated"))
-    snapshot = await log.take({("Thing", "a"): True, ("Thing", "b"): False, ("Thing", "none"): True}, {})
+    await log.take()
+    snapshot = await log.look({("Thing", "a"): True, ("Thing", "b"): False, ("Thing", "none"): True}, {})
     await log.release()
     assert snapshot.tip.position == 3
     assert snapshot.previous["Thing", "a"].position == 3
@@ -122,10 +125,12 @@ async def test_a_snapshot_gives_the_last_event_of_each_key_and_bodies_where_aske
 
 async def test_a_snapshot_counts_live_resources_up_to_the_limit(log: EventLog) -> None:
     await append(log, ("a", "created"), ("b", "created"), ("c", "created"), ("a", "deleted"))
-    snapshot = await log.take({}, {"Thing": 10, "None": 10})
+    await log.take()
+    snapshot = await log.look({}, {"Thing": 10, "None": 10})
     await log.release()
     assert dict(snapshot.live) == {"Thing": 2, "None": 0}
-    snapshot = await log.take({}, {"Thing": 1})
+    await log.take()
+    snapshot = await log.look({}, {"Thing": 1})
     await log.release()
     assert snapshot.live["Thing"] == 1
 
@@ -133,14 +138,15 @@ async def test_a_snapshot_counts_live_resources_up_to_the_limit(log: EventLog) -
 async def test_a_snapshot_knows_the_last_definition(log: EventLog) -> None:
     await append(log, ("Thing", "created"), type="Entity")
     await append(log, ("a", "created"))
-    snapshot = await log.take({}, {})
+    await log.take()
+    snapshot = await log.look()
     await log.release()
     assert snapshot.definition == 1
 
 
 async def test_only_one_holds_the_log(log: EventLog) -> None:
-    await log.take({}, {})
-    second = asyncio.create_task(log.take({}, {}))
+    await log.take()
+    second = asyncio.create_task(log.take())
     await asyncio.sleep(0)
     assert not second.done()
     await log.release()
@@ -149,14 +155,14 @@ async def test_only_one_holds_the_log(log: EventLog) -> None:
 
 
 async def test_readers_see_nothing_of_what_is_not_committed(log: EventLog) -> None:
-    await log.take({}, {})
+    await log.take()
     assert await log.events(Span()) == []
     await log.release()
 
 
 async def test_a_position_that_is_taken_is_refused_and_nothing_is_written(log: EventLog) -> None:
     (first,) = await append(log, ("a", "created"))
-    await log.take({}, {})
+    await log.take()
     later = event(Tip(1, first.at, first.hash), "c")
     with pytest.raises(AppendFailed):
         await log.append([later, first], Rows())
@@ -244,7 +250,7 @@ async def test_tables_beside_take_the_place_of_those_that_stand(log: EventLog) -
     assert await log.advance("test", 3, 4, colour("older"))
     assert (await names(log), await names(log, beside(COLOURS.name))) == (["old", "older"], ["new"])
     assert (await log.checkpoint("test"), await log.checkpoint(beside("test"))) == (4, 2)
-    await log.take({}, {})
+    await log.take()
     assert await log.switch("test", 2, 3, colour("last").beside(), inline=False)
     assert (await names(log), await log.checkpoint("test")) == (["last", "new"], 3)
     assert await log.checkpoint(beside("test")) is None
@@ -258,7 +264,7 @@ async def test_tables_beside_take_the_place_of_those_that_stand(log: EventLog) -
 async def test_tables_of_an_inline_projection_are_kept_by_appends_after_the_switch(log: EventLog) -> None:
     await standing(log)
     await log.beside("test", 2, [COLOURS])
-    await log.take({}, {})
+    await log.take()
     assert await log.switch("test", 0, 3, colour("new").beside(), inline=True)
     assert await log.declare("test", 2, [COLOURS]) == KEPT_INLINE
     await append(log, ("d", "created"), rows=colour("next"))
@@ -268,13 +274,13 @@ async def test_tables_of_an_inline_projection_are_kept_by_appends_after_the_swit
 async def test_a_switch_that_fails_writes_nothing_and_gives_the_log_back(log: EventLog) -> None:
     await standing(log)
     await log.beside("test", 1, [COLOURS])
-    await log.take({}, {})
+    await log.take()
     assert not await log.switch("test", 1, 3, colour("new").beside(), inline=False)
-    await log.take({}, {})
+    await log.take()
     with pytest.raises(AppendFailed):
         await log.switch("test", 0, 3, colour("bad", None).beside(), inline=False)
     assert (await names(log), await log.checkpoint("test")) == (["old"], 3)
-    await log.take({}, {})
+    await log.take()
     assert await log.switch("test", 0, 3, colour("new").beside(), inline=False)
     assert await names(log) == ["new"]
 
@@ -300,7 +306,7 @@ async def test_tables_and_indexes_may_be_built_anew_again_and_again(log: EventLo
     await standing(log)
     for n in range(4):
         await log.beside("test", n, [COLOURS])
-        await log.take({}, {})
+        await log.take()
         assert await log.switch("test", 0, 3, colour(f"new{n}").beside(), inline=False)
         assert await names(log) == [f"new{n}"]
         assert await faults(log, [COLOURS]) == []
@@ -313,7 +319,7 @@ async def test_tables_that_a_new_version_does_not_have_are_gone(log: EventLog) -
     await append(log, ("a", "created"))
     await log.declare("test", 1, [COLOURS, other])
     await log.beside("test", 2, [other])
-    await log.take({}, {})
+    await log.take()
     assert await log.switch("test", 0, 1, Rows(), inline=False)
     await log.discard("test")
     assert await faults(log, [other]) == []
@@ -343,7 +349,7 @@ async def test_views_go_on_to_work_after_a_switch(log: EventLog) -> None:
         await log.beside("current", n, Current.tables)
         rows = Rows()
         Current().project(changes, rows)
-        await log.take({}, {})
+        await log.take()
         rows = rows.beside()
         if not n:
             rows.view("Thing", exists=True)
@@ -378,7 +384,7 @@ async def test_what_is_parked_goes_with_its_tables(log: EventLog) -> None:
     await log.advance("test", 3, 4, Rows(), parked=[Parked(1, "by the old"), Parked(2, "by the old")])
     await log.beside("test", 1, [COLOURS])
     await log.advance(beside("test"), 0, 2, Rows(), parked=[Parked(2, "by the new")])
-    await log.take({}, {})
+    await log.take()
     assert await log.switch("test", 2, 3, Rows(), inline=False)
     assert (await parked(log), await parked(log, beside("test"))) == ([(2, "by the new")], [])
     await log.discard()
@@ -388,7 +394,7 @@ async def test_what_is_parked_goes_with_its_tables(log: EventLog) -> None:
 async def test_who_was_cancelled_while_taking_the_log_holds_up_nobody(log: EventLog) -> None:
     await standing(log)
     for _ in range(20):
-        task = asyncio.create_task(log.take({}, {}))
+        task = asyncio.create_task(log.take())
         await asyncio.sleep(0)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -434,7 +440,7 @@ async def test_who_only_reads_sees_what_is_written_and_writes_nothing(place: Pla
     (first,) = await append(log, ("a", "created"))
     assert (reader.id, await reader.at(1)) == (log.id, first)
     with pytest.raises(Unavailable, match="reading only"):
-        await reader.take({}, {})
+        await reader.take()
     await reader.close()
     await reader.close()
 

@@ -199,9 +199,10 @@ async def end_sessions(url: str) -> None:
 
 async def test_who_stands_still_with_the_log_loses_it(place: Place) -> None:
     slow, quick = await PostgresLog.open(place.db), await PostgresLog.open(place.db)
-    tip = (await slow.take({}, {})).tip
+    await slow.take()
+    tip = (await slow.look()).tip
     mine, other = after(tip), after(tip)
-    await quick.take({}, {})  # waits until the server ends the session of `slow`, which asks for nothing
+    await quick.take()  # waits until the server ends the session of `slow`, which asks for nothing
     await quick.append([other], Rows())
     with pytest.raises(Unavailable):
         await slow.append([mine], Rows())
@@ -235,8 +236,8 @@ async def test_logs_made_at_the_same_time_are_one(place: Place) -> None:
 async def test_two_schemas_are_two_logs(place: Place, postgres_url: str) -> None:
     one, two = await PostgresLog.open(place.db), await PostgresLog.open(await postgres.schema(postgres_url))
     assert one.id != two.id
-    await one.take({}, {})
-    await two.take({}, {})
+    await one.take()
+    await two.take()
     await one.release()
     await two.release()
     await one.close()

@@ -37,7 +37,8 @@ def small_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def append(log: SQLiteLog, count: int) -> None:
     for _ in range(count):
-        tip = (await log.take({}, {})).tip
+        await log.take()
+        tip = (await log.look()).tip
         await log.append([_event(tip, tip.position + 1)], Rows())
 
 
@@ -150,7 +151,8 @@ async def test_what_the_thread_was_left_with_is_done_before_the_next_batch(tmp_p
 async def test_a_batch_that_cannot_be_written_leaves_nothing_open(tmp_path: Path, events: int) -> None:
     """Small or large: on the event loop or on the thread."""
     log = await SQLiteLog.open(tmp_path)
-    tip = (await log.take({}, {})).tip
+    await log.take()
+    tip = (await log.look()).tip
     twice = [_event(tip, 1)] * events + [_event(tip, 1)]
     with pytest.raises(AppendFailed):
         await log.append(twice, Rows())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ import msgspec
 from eventstore.batch import Batch
 from eventstore.command import Accepted, Command, Key
 from eventstore.decide import Previous
+from eventstore.deciding import commands_of, keys_of
 from eventstore.delivery import fence, message
-from eventstore.log import postgres_run, postgres_session, postgres_tables
+from eventstore.log import postgres_session, postgres_tables
 from eventstore.log import sqlite_run as run
 from eventstore.log import sqlite_tables as tables
 from eventstore.log.base import Snapshot
@@ -22,6 +24,8 @@ from eventstore.log.sqlite import SQLiteLog
 from eventstore.writer import Writer
 
 BATCHES_AT_ONCE = 2
+FAR = 2**62
+"""Later than any event."""
 
 
 def read_before_lock() -> None:
@@ -29,20 +33,22 @@ def read_before_lock() -> None:
 
     Two batches are then under way: one reads while the other writes.
     """
-    take = SQLiteLog.take
+    read: ContextVar[Mapping[Key, Previous]] = ContextVar("read")
+    scanned_and_committed = Writer._scanned_and_committed
 
-    async def early(self: SQLiteLog, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
-        (found,) = await self.rows((run.SQL["previous"], (msgspec.json.encode(list(keys)).decode(),)))
-        snapshot = await take(self, keys, count)
-        previous = {(row[0], row[1]): Previous(*row[2:]) for row in found}
-        return msgspec.structs.replace(snapshot, previous=previous)
+    async def early(self: Writer, batch: list[Any]) -> None:
+        keys = list(keys_of(commands_of(batch)))
+        asked = [(*key, FAR + number) for number, key in enumerate(keys)]
+        found = await self._log.before(asked, bodies=True)
+        read.set({keys[position - FAR]: previous for position, previous in found.items()})
+        await scanned_and_committed(self, batch)
 
-    take_beside = PostgresLog.take
+    def late(look: Callable[..., Awaitable[Snapshot]]) -> Callable[..., Awaitable[Snapshot]]:
+        async def looked(self: Any, *about: Any) -> Snapshot:
+            snapshot = await look(self, *about)
+            return msgspec.structs.replace(snapshot, previous=read.get(snapshot.previous))
 
-    async def early_beside(self: PostgresLog, keys: Mapping[Key, bool], count: Mapping[str, int]) -> Snapshot:
-        found = await self._read(lambda connection: postgres_run.snapshot(connection, keys, count))
-        previous = postgres_run.read_snapshot(found, self.genesis).previous
-        return msgspec.structs.replace(await take_beside(self, keys, count), previous=previous)
+        return looked
 
     async def pipelined(self: Writer) -> None:
         running: set[asyncio.Task[None]] = set()
@@ -56,9 +62,9 @@ def read_before_lock() -> None:
                     _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*running)
 
-    _patch(SQLiteLog, take=early)
-    _patch(PostgresLog, take=early_beside)
-    _patch(Writer, _run=pipelined)
+    _patch(SQLiteLog, look=late(SQLiteLog.look))
+    _patch(PostgresLog, look=late(PostgresLog.look))
+    _patch(Writer, _run=pipelined, _scanned_and_committed=early)
 
 
 def checkpoint_before_write() -> None:

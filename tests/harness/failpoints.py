@@ -39,7 +39,7 @@ POINTS = {
     "build": "a projection's tables are partly made from the log",
     "switch": "a projection's tables are made anew, and beside those that stand",
     "switched": "they have taken their place, and what they replaced is still there",
-    "take": "a batch is formed, the log is not taken",
+    "take": "requests wait to be written, the log is not taken",
     "begin": "the transaction of a batch is begun",
     "insert": "the events are inserted, the rows of projections are not",
     "commit": "everything is written, COMMIT is not run",

@@ -35,7 +35,8 @@ class Filler:
         self, *resources: tuple[str, str, str], body: bytes = b'{"n":1}', context: Context = Context()
     ) -> list[Event]:
         """Append an event for each (type, id, action)."""
-        snapshot = await self.log.take({}, {})
+        await self.log.take()
+        snapshot = await self.log.look()
         tip, events = snapshot.tip, []
         for type, id, action in resources:
             made = _event(tip, type, id, action, body, context)
