@@ -32,7 +32,8 @@ CHECKED_LINES_MIN = 256
 """Fewer at once are checked sooner than sent."""
 IDLE_SECONDS_MAX = 10.0
 """How long a child waits for lines, before it is ended."""
-CHECK_SECONDS_MAX = 120.0
+CHECK_SECONDS_MAX = 60.0
+"""Less than the client of an import waits for its answer."""
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _log = logging.getLogger("quire.import")
