@@ -43,6 +43,7 @@ class Child:
             await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", module, *arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,  # the terminal's Ctrl-C is for us, even while it begins
             )
         )  # fmt: skip
 
@@ -85,7 +86,7 @@ class Child:
 
 def serve(answer: Callable[[bytes], bytes]) -> None:
     """In the child: answer requests from standard input until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # where the parent is gone before the next line can tell
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the parent
     while head := sys.stdin.buffer.read(_LENGTH.size):

@@ -33,7 +33,8 @@ CHECKED_LINES_MIN = 256
 """Fewer at once are checked sooner than sent."""
 IDLE_SECONDS_MAX = 10.0
 """How long a child waits for lines, before it is ended."""
-CHECK_SECONDS_MAX = 120.0
+CHECK_SECONDS_MAX = 60.0
+"""Less than the client of an import waits for its answer."""
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 _log = logging.getLogger("quire.import")
@@ -89,7 +90,7 @@ class _Valid(msgspec.Struct, array_like=True):
     def command(self, context: bytes) -> Command:
         return Command(
             "POST" if self.given else "PUT", self.type, self.id, context,
-            body=self.body, checked=self.checked, given=self.given, unless_same=True,
+            body=self.body, checked=self.checked, given=self.given, unless_same=True, short_references=True,
         )  # fmt: skip
 
 
@@ -164,19 +165,19 @@ class Checkers:
 
     async def _begin(self, request: _Request) -> None:
         """Begin one; it is of use when it has read the definitions."""
-        checker = _Checker(await Child.start(__name__))
         try:
+            checker = _Checker(await Child.start(__name__))
             await checker.ask(_encode(request))
-        except (Ended, TimeoutError):
-            _log.warning("no process that checks lines can be had: they are checked in this one")
+        except (Ended, OSError) as error:  # TimeoutError is an OSError
+            why = str(error) or "it does not answer"
+            _log.warning("no process that checks lines can be had (%s): they are checked in this one", why)
         else:
             self.ready.append(checker)
             self._start = None
+        self._rest()
 
     async def _ask(self, request: _Request) -> Sequence[_Valid | None]:
         checker = min(self.ready, key=lambda one: one.waiting)
-        if self._pause is not None:
-            self._pause.cancel()
         try:
             return await checker.ask(_encode(request))
         except (Ended, TimeoutError):
@@ -186,7 +187,13 @@ class Checkers:
         finally:
             if not checker.child.alive and checker in self.ready:
                 self.ready.remove(checker)
-            self._pause = asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, self._retire)
+            self._rest()
+
+    def _rest(self) -> None:
+        """From here on it may be that no lines come."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(IDLE_SECONDS_MAX, self._retire)
 
     def _retire(self) -> None:
         """No lines have come for a while."""
@@ -194,7 +201,8 @@ class Checkers:
         self.ready = [one for one in self.ready if one.waiting]
         for one in idle:
             one.child.kill()
-        self._start = None
+        if self._start is not None and self._start.done():
+            self._start = None
 
 
 class _Checking:

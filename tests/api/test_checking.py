@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -76,6 +77,14 @@ async def _until(condition: Any) -> None:
     async with asyncio.timeout(SECONDS_MAX):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def _pids() -> list[int]:
+    """Of the processes that check."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", checking.__name__], check=True, capture_output=True, text=True
+    )
+    return [int(pid) for pid in found.stdout.split()]
 
 
 async def _filled(store: Store) -> None:
@@ -148,14 +157,25 @@ async def test_what_was_found_valid_by_an_older_definition_is_looked_at_again(
     assert not any(await checkers.check(MANY, store.registry, b"{}")), "and it has learned of it"
 
 
+async def test_a_place_that_becomes_a_reference_takes_the_short_form(
+    store: Store, checkers: Checkers
+) -> None:
+    short = line(id="s", any={"resourceType": "Pump", "id": "a"})
+    for value in ({**DEFINITIONS[0], "isOpen": True}, {**DEFINITIONS[2], "id": "Pump.any", "path": ["any"]}):
+        (command, *_) = await checkers.check((short, *MANY), store.registry, b"{}")
+        await store.submit(
+            Command("PUT", value["resourceType"], value["id"], b"{}", read(msgspec.json.encode(value)))
+        )
+    assert command is not None
+    (accepted,) = await store.queue(command)
+    assert json.loads(accepted.data or b"")["any"] == {"reference": "Pump/a"}
+
+
 async def test_a_process_that_is_killed_costs_nothing_and_another_begins(
     store: Store, checkers: Checkers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "-f", checking.__name__], check=True, capture_output=True, text=True
-    )
-    for pid in found.stdout.split():
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in _pids():
+        os.kill(pid, signal.SIGKILL)
     told = await _imported(store, checkers)
     assert [one.status for one in told[len(ODD) :]] == ["created"] * len(MANY)
     assert "a process that checks lines ended" in caplog.text
@@ -177,19 +197,38 @@ async def test_who_goes_away_takes_nothing_from_the_others(
 async def test_it_ends_when_no_lines_come(
     store: Store, checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "IDLE_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(checking, "IDLE_SECONDS_MAX", 0.5)
     assert all(await checkers.check(MANY, store.registry, b"{}"))
     await _until(lambda: not checkers.ready)
     assert not any(await checkers.check(MANY, store.registry, b"{}")), "a new one begins"
     await _until(lambda: checkers.ready)
+    await _until(lambda: not checkers.ready)  # though none came once it was ready
 
 
 async def test_where_none_can_begin_lines_are_checked_here(
-    store: Store, place: Place, caplog: pytest.LogCaptureFixture
+    store: Store, place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checking, "IDLE_SECONDS_MAX", 0.01)
     async with Checkers(
         Place(place.data / "nowhere", "postgresql://127.0.0.1:1/no" if place.db else ""), 1
     ) as none:
         assert (await _imported(store, none))[-1].status == "created"
         await _until(lambda: "they are checked in this one" in caplog.text)
         assert not any(await none.check(MANY, store.registry, b"{}"))
+        await _again(none, store, caplog, 2)
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        await _again(none, store, caplog, 3)
+    assert "No such file" in caplog.text
+
+
+async def _again(none: Checkers, store: Store, caplog: pytest.LogCaptureFixture, times: int) -> None:
+    """It is tried again after a pause."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while caplog.text.count("they are checked in this one") < times:
+            assert not any(await none.check(MANY, store.registry, b"{}"))
+            await asyncio.sleep(0.01)
+
+
+async def test_ctrl_c_is_for_its_parent(checkers: Checkers) -> None:
+    assert checkers.ready
+    assert all(os.getsid(pid) == pid for pid in _pids()), "a terminal sends it to those of its own session"
