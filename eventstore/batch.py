@@ -78,7 +78,7 @@ def admit(
 
 def normalised(kind: CompiledType, document: Document) -> Document:
     """The document with `{resourceType, id}` as `{reference}` wherever a Reference stands."""
-    if document.data.find(b'"resourceType"', 2) < 0 and not document.has_escapes:
+    if document.data.find(b'"resourceType"', 2) < 0 and not document.may_spell("resourceType"):
         return document  # the first key at most is so called, however it is written
     if not kind.normalise(document.value):
         return document

@@ -28,6 +28,9 @@ MAX_EXACT_INTEGER = 2**53
 MAX_QUOTED_CHARACTERS = 40
 """Of what a client sent, in an error message."""
 
+MAX_ESCAPES = 32
+"""Different ones in a body that are looked at one by one. One with more is read as slowly as one with decimals like 1.00."""
+
 MAX_NOTED_PLACES = 10_000
 """Of nulls, and of wide integers, in one body; a path each, so that a small body cannot fill the memory."""
 
@@ -58,8 +61,12 @@ class Document(msgspec.Struct, frozen=True):
     """Where a null stands."""
     wide_integers: tuple[Path, ...] = ()
     """Where an integer literal stands that is beyond MAX_EXACT_INTEGER, either way."""
-    has_escapes: bool = False
-    r"""A text in it may be written with escapes that we do not use: `\u0041`, `\/`."""
+    escaped: frozenset[str] | None = frozenset()
+    r"""The characters that are written as escapes that we do not use: `\u0041`, `\/`. None: any may be."""
+
+    def may_spell(self, key: str) -> bool:
+        """Whether a key may be there in other bytes than those that we would write."""
+        return self.escaped is None or not self.escaped.isdisjoint(key)
 
 
 _decode = msgspec.json.Decoder().decode
@@ -76,10 +83,11 @@ def read(data: bytes) -> Document:
         compact = data if written == data else msgspec.json.format(data, indent=-1)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _diagnose(data, error)
-    if written == compact and not _is_notable(compact) and not _is_deep(compact, value):
+    plain, escaped = (compact, _NOTHING) if written == compact else _without_escapes(compact)
+    if written == plain and not _is_notable(compact) and not _is_deep(compact, value):
         # as written, so no key stands twice: a dict has each once
-        return Document(value, compact)
-    return _read_with_care(compact, value, has_escapes=written != compact and _has_escapes(compact))
+        return Document(value, compact, escaped=escaped)
+    return _read_with_care(compact, value, escaped)
 
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -113,8 +121,29 @@ def _is_notable(compact: bytes) -> bool:
     )
 
 
-def _has_escapes(compact: bytes) -> bool:
-    return compact.find(b"\\u") >= 0 or compact.find(b"\\/") >= 0
+_ESCAPE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|\\u[0-9a-fA-F]{4}|\\/")
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _without_escapes(compact: bytes) -> tuple[bytes, frozenset[str] | None]:
+    r"""The same with the escapes that we do not use as we write what they mean, and what that is.
+
+    Where a `\\` before one makes it none it comes out otherwise, which is no harm. None where they are not looked at.
+    """
+    if compact.find(b"\\u") < 0 and compact.find(b"\\/") < 0:
+        return compact, _NOTHING
+    escapes = set(_ESCAPE.findall(compact))
+    if len(escapes) > MAX_ESCAPES:
+        return compact, None
+    try:
+        meant = {escape: _decode(b'"%b"' % escape) for escape in escapes}
+    except msgspec.DecodeError:
+        return compact, None
+    for escape, character in meant.items():
+        compact = compact.replace(escape, _encode(character)[1:-1])
+    return compact, frozenset(meant.values())
 
 
 def _is_deep(compact: bytes, value: Any) -> bool:
@@ -132,11 +161,11 @@ def _is_deep(compact: bytes, value: Any) -> bool:
     return bool(level)
 
 
-def _read_with_care(compact: bytes, value: Any, *, has_escapes: bool) -> Document:
+def _read_with_care(compact: bytes, value: Any, escaped: frozenset[str] | None) -> Document:
     """The same answer as the fast way, for any body that msgspec can parse."""
     walk = _Walk()
     walk.visit(_load(compact.decode()))
-    return Document(value, compact, tuple(walk.nulls), tuple(walk.wide_integers), has_escapes)
+    return Document(value, compact, tuple(walk.nulls), tuple(walk.wide_integers), escaped)
 
 
 def _diagnose(data: bytes, error: Exception) -> NoReturn:

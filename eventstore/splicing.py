@@ -68,7 +68,7 @@ def _splice_plain(document: Document, type: str, id: str) -> Body | None:
     has_type, has_id = "resourceType" in value, "id" in value
     of_type, with_id = b'"resourceType":"%b"' % type.encode(), b'"id":"%b"' % id.encode()
     sent = b"{%b%b%b" % (of_type * has_type, b"," * (has_type and has_id), with_id * has_id)
-    if document.has_escapes or not data.startswith(sent):
+    if not data.startswith(sent) or (document.escaped != frozenset() and any(map(document.may_spell, value))):
         return None
     rest = data[len(sent) :] if data[len(sent)] in b",}" else b"," + data[len(sent) :]
     at = rest.find(_META)
