@@ -128,7 +128,7 @@ class Checkers:
     def __init__(self, log: Place, most: int | None = None) -> None:
         """At most so many; by itself one for each core but one, and no more than CHECKERS_MAX."""
         self._place = log
-        self._most = min(CHECKERS_MAX, (os.cpu_count() or 1) - 1) if most is None else most
+        self._most = min(CHECKERS_MAX, _cores() - 1) if most is None else most
         self.ready: list[_Checker] = []
         """Those that have read the definitions."""
         self._start: asyncio.Task[None] | None = None
@@ -203,6 +203,11 @@ class Checkers:
             one.child.kill()
         if self._start is not None and self._start.done():
             self._start = None
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Checking:
