@@ -165,7 +165,8 @@ class EventLog(Protocol):
     """An append-only log of events with gapless positions, and the tables that projections keep beside it.
 
     One task at a time, of all processes that have the log open, may hold it: `take`, then `append` or `release`.
-    Everything else may run meanwhile and sees only what was committed. Every method raises Unavailable when the storage cannot be reached or is full.
+    Everything else may run meanwhile and sees only what was committed. Every method raises Unavailable when the storage
+    cannot be reached or is full.
     """
 
     dialect: str

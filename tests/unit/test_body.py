@@ -289,3 +289,14 @@ def test_merge_patch(target: str, patch: str, result: str) -> None:
     assert write(merge_patch(before, change)) == result.encode()
     assert write(before) == target.encode()
     assert write(change) == patch.encode()
+
+
+@pytest.mark.parametrize("many", [body.MAX_ESCAPES, body.MAX_ESCAPES + 1])
+def test_texts_with_many_different_escapes_are_read_alike(many: int) -> None:
+    """Those that are looked at one by one, and those that are too many; and what only looks like an escape."""
+    text = "".join(rf"\u{0x4E00 + n:04x}" for n in range(many)) + r"\\ud83d"
+    data = rf'{{"a":"{text}"}}'.encode()
+    assert read(data).data == data
+    assert read(data).value["a"].startswith("\u4e00\u4e01")
+    assert read(data).value["a"].endswith(r"\ud83d")
+    assert refusal(rf'{{"a":"{text}","\u0061":1}}'.encode())[1] == ("a",)
