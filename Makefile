@@ -24,8 +24,11 @@ run: setup ## Serve on 127.0.0.1:8080 with ./quire-data (options: QUIRE_PORT=...
 cluster: setup ## PostgreSQL, three nats-servers and three nodes on 8080 to 8082 with ./quire-cluster (options: ARGS="--port 9080")
 	@exec $(BIN)/python deploy/cluster.py $(ARGS)
 
+# A test that hangs past pytest-timeout ends its worker, with the stack of every thread.
+HANGING := -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
+
 test: setup ## All tests, side by side on every core
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal $(HANGING)
 
 check: setup ## Lint, formatting, types and import rules: the quick one
 	$(BIN)/ruff check .
