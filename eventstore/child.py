@@ -10,6 +10,7 @@ import ctypes
 import signal
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
@@ -32,45 +33,43 @@ class Ended(Exception):
 class Child:
     """One process, between its start and its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, answer_bytes_max: int) -> None:
         self._process = process
+        self._answer_bytes_max = answer_bytes_max
         self._killed = False
+        self._waiting: deque[asyncio.Future[bytes]] = deque()
+        """Who asked and has no answer yet, in the order of the requests, which is that of the answers."""
+        self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, module: str, *arguments: str) -> Self:
+    async def start(cls, module: str, *arguments: str, answer_bytes_max: int) -> Self:
         """Run `python -m module`; its `main` takes the arguments and calls `serve`."""
         return cls(
             await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", module, *arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # the terminal's Ctrl-C is for us, even while it begins
-            )
+            ),
+            answer_bytes_max,
         )  # fmt: skip
 
     @property
     def alive(self) -> bool:
         return self._process.returncode is None and not self._killed
 
-    async def ask(self, request: bytes, answer_bytes_max: int) -> bytes:
-        """The answer. Raises Ended when the process ends before it, or the answer is longer than that.
-
-        Whoever is interrupted in here must end the child: it would answer later.
+    async def ask(self, request: bytes) -> bytes:
+        """The answer. Requests wait their turn in the child. Raises Ended when the process ends before it answers, and
+        when the answer is too long: then it is ended.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        if self._reading.done():
+            raise self._ended()
+        self._waiting.append(waiting)
+        with suppress(ConnectionError, RuntimeError):  # it has ended: the reading tells
             self._process.stdin.write(_LENGTH.pack(len(request)) + request)
             await self._process.stdin.drain()
-            (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
-            if length <= answer_bytes_max:
-                return await self._process.stdout.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(END_SECONDS_MAX):
-                    await self._process.wait()
-        killed = self._process.returncode == -signal.SIGKILL
-        await self.end()
-        raise Ended(killed=killed)
+        return await waiting
 
     def kill(self) -> None:
         """Let it end at once."""
@@ -82,6 +81,33 @@ class Child:
         """End it at once, and wait until it has ended."""
         self.kill()
         await self._process.wait()
+        await asyncio.wait([self._reading])
+
+    async def _read(self) -> None:
+        """Hand on the answers; at the end tell who still waits."""
+        assert self._process.stdout is not None
+        try:
+            while True:
+                (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
+                if length > self._answer_bytes_max:
+                    break
+                answer = await self._process.stdout.readexactly(length)
+                waiting = self._waiting.popleft()
+                if not waiting.done():
+                    waiting.set_result(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS_MAX):
+                    await self._process.wait()
+        ended = self._ended()
+        self.kill()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(ended)
+
+    def _ended(self) -> Ended:
+        return Ended(killed=self._process.returncode == -signal.SIGKILL and not self._killed)
 
 
 def serve(answer: Callable[[bytes], bytes]) -> None:

@@ -85,7 +85,9 @@ class SqlWorkers:
             if worker.alive:
                 return worker
             self._all.discard(worker)
-        worker = await Child.start(__name__, str(self._path.absolute()))
+        worker = await Child.start(
+            __name__, str(self._path.absolute()), answer_bytes_max=guard.SQL_ANSWER_BYTES_MAX + len(_ROWS)
+        )
         self._all.add(worker)
         if self._closed:
             await self._end(worker)
@@ -94,7 +96,7 @@ class SqlWorkers:
     async def _run(self, worker: Child, request: bytes) -> bytes:
         try:
             async with asyncio.timeout(guard.SQL_SECONDS_MAX + SQL_KILL_SECONDS):
-                answer = await worker.ask(request, guard.SQL_ANSWER_BYTES_MAX + len(_ROWS))
+                answer = await worker.ask(request)
         except TimeoutError:
             await self._end(worker)
             raise guard.too_slow() from None

@@ -18,7 +18,7 @@ from eventstore.membership import Membership
 from eventstore.projection import Projection
 from eventstore.server import definitions, lists, operations, resources, terms, validating
 from eventstore.server.batch_validating import Validations
-from eventstore.server.checking import Checkers
+from eventstore.server.checkers import Checkers
 from eventstore.server.connection import KEEP_ALIVE_SECONDS, Connections
 from eventstore.server.feeds import Feeds
 from eventstore.server.health import Health
@@ -43,10 +43,8 @@ HANDLERS: dict[str, Handler] = {
     "validate": validating.validate,
     "expand": terms.expand,
     "validate-code": terms.validate_code,
-    "type": lists.type_,
     "history": lists.history_,
     "changes": lists.changes,
-    "resource": resources.resource,
     "version": resources.version,
     "activate": definitions.activate,
     "dump": definitions.dump,
@@ -116,6 +114,8 @@ def _front(
     handlers: dict[str, Handler] = {
         **HANDLERS,
         "import": partial(operations.import_, checkers),
+        "type": partial(lists.type_, checkers),
+        "resource": partial(resources.resource, checkers),
         "ready": Health(store, engine, members, stream).ready,
         "package-install": Packages(settings.package_registry).install,
         "rebuild": projecting.rebuild,

@@ -89,7 +89,8 @@ class Call:
         """
         wire = self.request.wire
         if wire is None:
-            return self._come(self.request.body or b"", most)
+            body = self.request.body or b""
+            return body if self.held else self._come(body, most)
         encoding = (self.header("content-encoding") or "identity").lower()
         if encoding not in ENCODINGS:
             raise UnsupportedMedia(f"Content-Encoding {encoding[:80]}: send it plain, or as gzip or deflate")
@@ -163,6 +164,14 @@ class Call:
         """The request is answered: it holds nothing any more."""
         self.in_flight.bytes -= self.held
         self.held = 0
+
+    @property
+    def json(self) -> bytes | None:
+        """The body, when it came whole and as JSON."""
+        data = self.request.body
+        return (
+            data if data and body_format(self.header("content-type") or "", patch=False) == "json" else None
+        )
 
     async def document(self, *, patch: bool = False) -> Document:
         """The body, parsed. Raises Malformed, TooLarge or UnsupportedMedia."""

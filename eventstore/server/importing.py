@@ -12,7 +12,8 @@ from eventstore.body import read
 from eventstore.command import Accepted, Command
 from eventstore.errors import Conflict, QuireError, Throttled, TooLarge, Unavailable
 from eventstore.log.base import AppendFailed
-from eventstore.server.checking import Checkers, parse
+from eventstore.server.checkers import Checkers
+from eventstore.server.checking import parse
 from eventstore.server.outcomes import expression
 from eventstore.store import Store
 from eventstore.types.builtin import core_resources, core_types

@@ -13,6 +13,7 @@ from eventstore.event import Event
 from eventstore.log.base import Span, bytes_of
 from eventstore.server import bundles, resources
 from eventstore.server.call import Answer, Call, answer, ignored_header
+from eventstore.server.checkers import Checkers
 from eventstore.server.negotiation import instant
 from eventstore.server.routes import ID
 from projections.history import HISTORY_DEFAULT, HISTORY_MAX, HistoryQuery, history
@@ -22,13 +23,13 @@ CHANGES_DEFAULT = 1000
 CHANGES_MAX = 10_000
 
 
-async def type_(call: Call) -> Answer:
+async def type_(checkers: Checkers, call: Call) -> Answer:
     """`/T`: the list, and creating."""
     match call.request.method:
         case "GET" | "HEAD":
             return await _list(call)
         case "POST":
-            return await resources.create(call)
+            return await resources.create(checkers, call)
         case "PUT":
             return await resources.put_by_body(call)
         case "DELETE" | "PATCH":

@@ -11,7 +11,7 @@ import msgspec
 from eventstore import __version__
 from eventstore.errors import Malformed, NotSupported, Unavailable, UnsupportedMedia
 from eventstore.server.call import Answer, Call, answer
-from eventstore.server.checking import Checkers
+from eventstore.server.checkers import Checkers
 from eventstore.server.importing import Importer
 from eventstore.server.negotiation import flag, media_type
 from eventstore.types.registry import Registry

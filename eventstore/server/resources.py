@@ -7,12 +7,15 @@ from typing import Any
 import msgspec
 from uuid_utils import uuid7
 
+from eventstore.batch import is_needed
 from eventstore.body import Document, exact, read, write
 from eventstore.command import Accepted, Command, Method, Patch
 from eventstore.decide import Previous
 from eventstore.errors import Invalid, Issue, Malformed, NotAllowed, NotSupported
 from eventstore.event import Event
 from eventstore.server.call import Answer, Call, answer, ignored_header
+from eventstore.server.checkers import Checkers
+from eventstore.server.checking import Valid
 from eventstore.server.negotiation import (
     JSON_PATCH,
     MERGE_PATCH,
@@ -32,13 +35,13 @@ PATCH_NAMES = {
 }
 
 
-async def resource(call: Call) -> Answer:
+async def resource(checkers: Checkers, call: Call) -> Answer:
     """`/T/id`."""
     match call.request.method:
         case "GET" | "HEAD":
             return await _read(call)
         case "PUT":
-            return await _put(call, call.route.id)
+            return await _put(checkers, call)
         case "PATCH":
             return await _patch(call)
         case "DELETE":
@@ -52,10 +55,13 @@ async def version(call: Call) -> Answer:
     return _stored(call, await call.store.version(call.route.type, call.route.id, call.route.version))
 
 
-async def create(call: Call) -> Answer:
+async def create(checkers: Checkers, call: Call) -> Answer:
     """`POST /T`."""
     if call.header("if-none-exist") is not None or _criteria(call):
         raise NotSupported("conditional create is not built yet; POST without criteria, or PUT with an id")
+    valid = await _valid(checkers, call)
+    if valid is not None and (valid.given or not call.id_ignored):
+        return await _submit(call, _checked(call, "POST", valid))
     document = await _object(call)
     type = _type_of(call, document)
     id = document.value.get("id")
@@ -107,8 +113,12 @@ def _stored(call: Call, event: Event | Previous) -> Answer:
     return Answer(200, event.data, headers)
 
 
-async def _put(call: Call, id: str) -> Answer:
+async def _put(checkers: Checkers, call: Call) -> Answer:
     call.unknown()
+    id = call.route.id
+    valid = await _valid(checkers, call)
+    if valid is not None and not valid.given and valid.id == id:
+        return await _submit(call, _checked(call, "PUT", valid))
     document = await _object(call)
     type = _type_of(call, document)
     sent = document.value.get("id")
@@ -167,6 +177,24 @@ def _shape(value: Any) -> str:
 
 async def _store(call: Call, method: Method, type: str, id: str, document: Document) -> Answer:
     return await _submit(call, _command(call, method, type, id, document=document))
+
+
+async def _valid(checkers: Checkers, call: Call) -> Valid | None:
+    """The body, when it is a resource of the URL's type that another process found valid; else it is looked at here."""
+    kind = await call.store.kind(call.route.type)
+    data = call.json
+    if data is None or is_needed(kind) or not checkers.wants(data, call.in_flight.bytes):
+        return None
+    await call.body()
+    valid = await checkers.check_body(data, call.store.registry, short_references=not call.strict)
+    return valid if valid is not None and valid.type == call.route.type else None
+
+
+def _checked(call: Call, method: Method, valid: Valid) -> Command:
+    return _command(
+        call, method, valid.type, valid.id,
+        given=valid.given, body=valid.body, checked=valid.checked, warnings=valid.warnings,
+    )  # fmt: skip
 
 
 def _command(call: Call, method: Method, type: str, id: str, **more: Any) -> Command:

@@ -17,7 +17,7 @@ from eventstore.errors import Invalid, QuireError, Throttled, Unavailable
 from eventstore.event import Context, encode_context
 from eventstore.log.lock import holder
 from eventstore.log.opening import Place
-from eventstore.server.checking import Checkers
+from eventstore.server.checkers import Checkers
 from eventstore.server.importing import Imported, Importer
 from eventstore.server.opening import open_store
 from eventstore.server.settings import BODY_BYTES_MAX, Settings

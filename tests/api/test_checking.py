@@ -20,8 +20,9 @@ from eventstore.command import Command
 from eventstore.errors import Invalid
 from eventstore.log.base import Span
 from eventstore.log.opening import Place
+from eventstore.server import checkers as limits
 from eventstore.server import checking
-from eventstore.server.checking import Checkers
+from eventstore.server.checkers import Checkers
 from eventstore.server.importing import Imported, Importer
 from eventstore.server.opening import open_store
 from eventstore.server.settings import Settings
@@ -69,7 +70,7 @@ ODD = (
     b'{"resourceType":"Late","id":"a","any":"thing"}',
     b'{"id":"h",  "n": 1.0, "resourceType":"Pump"}',
 )
-MANY = tuple(line(id=f"n{n}", n=n) for n in range(checking.CHECKED_LINES_MIN))
+MANY = tuple(line(id=f"n{n}", n=n) for n in range(limits.CHECKED_LINES_MIN))
 LINES = (*ODD, *MANY)
 
 
@@ -138,7 +139,7 @@ async def test_the_same_comes_of_it(store: Store, checkers: Checkers, new_place:
 
 
 async def test_a_line_without_an_id_gets_one(store: Store, checkers: Checkers) -> None:
-    lines = [line(n=n) for n in range(checking.CHECKED_LINES_MIN)]
+    lines = [line(n=n) for n in range(limits.CHECKED_LINES_MIN)]
     assert all(await checkers.check(lines, store.registry, b"{}"))
     told = await Importer(store, checkers).store(lines, define_open=False, context=b"{}")
     assert {one.status for one in told} == {"created"}
@@ -178,7 +179,7 @@ async def test_a_process_that_is_killed_costs_nothing_and_another_begins(
         os.kill(pid, signal.SIGKILL)
     told = await _imported(store, checkers)
     assert [one.status for one in told[len(ODD) :]] == ["created"] * len(MANY)
-    assert "a process that checks lines ended" in caplog.text
+    assert "a process that checks ended" in caplog.text
     await _imported(store, checkers)
     await _until(lambda: checkers.ready)
 
@@ -197,7 +198,7 @@ async def test_who_goes_away_takes_nothing_from_the_others(
 async def test_it_ends_when_no_lines_come(
     store: Store, checkers: Checkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "IDLE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(limits, "IDLE_SECONDS_MAX", 0.5)
     assert all(await checkers.check(MANY, store.registry, b"{}"))
     await _until(lambda: not checkers.ready)
     assert not any(await checkers.check(MANY, store.registry, b"{}")), "a new one begins"
@@ -208,12 +209,12 @@ async def test_it_ends_when_no_lines_come(
 async def test_where_none_can_begin_lines_are_checked_here(
     store: Store, place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "IDLE_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(limits, "IDLE_SECONDS_MAX", 0.01)
     async with Checkers(
         Place(place.data / "nowhere", "postgresql://127.0.0.1:1/no" if place.db else ""), 1
     ) as none:
         assert (await _imported(store, none))[-1].status == "created"
-        await _until(lambda: "they are checked in this one" in caplog.text)
+        await _until(lambda: "all is checked in this one" in caplog.text)
         assert not any(await none.check(MANY, store.registry, b"{}"))
         await _again(none, store, caplog, 2)
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -224,7 +225,7 @@ async def test_where_none_can_begin_lines_are_checked_here(
 async def _again(none: Checkers, store: Store, caplog: pytest.LogCaptureFixture, times: int) -> None:
     """It is tried again after a pause."""
     async with asyncio.timeout(SECONDS_MAX):
-        while caplog.text.count("they are checked in this one") < times:
+        while caplog.text.count("all is checked in this one") < times:
             assert not any(await none.check(MANY, store.registry, b"{}"))
             await asyncio.sleep(0.01)
 
