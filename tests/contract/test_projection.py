@@ -25,6 +25,7 @@ from eventstore.log.opening import Place
 from eventstore.membership import ended
 from eventstore.projection import Change, Projection, Rows
 from projections import keeper
+from projections import rebuild as rebuilding
 from projections.current import CURRENT, TOTAL, Current
 from projections.keeper import Keeper
 from projections.parked import Unparked, listed
@@ -280,7 +281,11 @@ async def test_the_lag_in_events_and_in_seconds(place: Place) -> None:
         assert await lag(running.log, 0, "2000-01-01T00:00:00.000Z") == (4, 0.0)
 
 
-async def test_another_version_is_built_while_the_tables_before_are_served(place: Place) -> None:
+async def test_another_version_is_built_while_the_tables_before_are_served(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuilding, "REBUILD_CHUNK_EVENTS", 10)  # it takes longer than to look at it
+    monkeypatch.setattr(rebuilding, "SWITCH_EVENTS_MAX", 20)
     async with Running(place, Colours("park", wrong=("puce",))) as running:
         await running.define()
         await running.paint(*["red", "blue", "puce"] * 100)
