@@ -22,6 +22,8 @@ from eventstore.referring import Referred, referred_by
 from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 CATCH_UP_EVENTS = 1000
+HERE_COMMANDS_MAX = 256
+"""A batch of more is decided beside the event loop, which would stand still."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,7 +82,8 @@ class Decider:
         known = await known_of(self._log, commands, registry, tip)
         known.scans, scanned = scans, await self._scanned(scans, tip)
         referred = await referred_by(self._log, commands)
-        do = _beside if any(one.prepared is not None for one in transactions) else _here
+        is_large = len(commands) > HERE_COMMANDS_MAX or any(one.prepared is not None for one in transactions)
+        do = _beside if is_large else _here
         while True:
             batch = Batch(snapshot, registry, now, _salts(len(commands)), known, referred)
             answers = await do(_answers, batch, transactions)
@@ -152,7 +155,7 @@ async def _here(work: Callable[P, T], *about: P.args, **more: P.kwargs) -> T:
 
 
 async def _beside(work: Callable[P, T], *about: P.args, **more: P.kwargs) -> T:
-    """Beside the event loop: a prepared transaction may be large."""
+    """Beside the event loop."""
     return await asyncio.to_thread(work, *about, **more)
 
 

@@ -30,7 +30,7 @@ from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.stats import Stats, Trouble
 from eventstore.types.registry import Registry
 
-BATCH_TRANSACTIONS_MAX = 256
+BATCH_TRANSACTIONS_MAX = 1024
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
 LOOK_SECONDS = 0.25
