@@ -25,7 +25,7 @@ cluster: setup ## PostgreSQL, three nats-servers and three nodes on 8080 to 8082
 	@exec $(BIN)/python deploy/cluster.py $(ARGS)
 
 # A test that hangs past pytest-timeout ends its worker, with the stack of every thread.
-HANGING := -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
+HANGING := -o faulthandler_timeout=240 -o faulthandler_exit_on_timeout=true
 
 test: setup ## All tests, side by side on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal $(HANGING)
