@@ -57,6 +57,11 @@ class Child:
     def alive(self) -> bool:
         return self._process.returncode is None and not self._killed
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is left of it."""
+        return self._process.returncode is not None and self._reading.done()
+
     async def ask(self, request: bytes) -> bytes:
         """The answer. Requests wait their turn in the child. Raises Ended when the process ends before it answers, and
         when the answer is too long: then it is ended.

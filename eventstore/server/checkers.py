@@ -91,6 +91,8 @@ class Checkers:
         self._most = min(CHECKERS_MAX, _cores() - 1) if most is None else most
         self.ready: list[_Checker] = []
         """Those that have read the definitions."""
+        self._children: list[Child] = []
+        """Those that began, and are not gone."""
         self._start: asyncio.Task[None] | None = None
         """Of the one that begins; of one that could not begin too: no other is tried before a pause."""
         self._pause: asyncio.TimerHandle | None = None
@@ -111,8 +113,8 @@ class Checkers:
         if self._start is not None:
             self._start.cancel()
             await asyncio.wait([self._start])
-        while self.ready:
-            await self.ready.pop().child.end()
+        self.ready.clear()
+        await asyncio.gather(*(one.end() for one in self._children))
 
     async def check(self, lines: Sequence[bytes], registry: Registry, context: bytes) -> list[Command | None]:
         """For each line a command whose body is valid by the registry, or None: it must be looked at here."""
@@ -182,7 +184,9 @@ class Checkers:
     async def _begin(self, request: Request) -> None:
         """Begin one; it is of use when it has read the definitions."""
         try:
-            checker = _Checker(await Child.start(checking.__name__, answer_bytes_max=ANSWER_BYTES_MAX))
+            child = await Child.start(checking.__name__, answer_bytes_max=ANSWER_BYTES_MAX)
+            self._children = [*(one for one in self._children if not one.is_gone), child]
+            checker = _Checker(child)
             await checker.ask(request)
         except (Ended, OSError) as error:  # TimeoutError is an OSError
             why = str(error) or "it does not answer"

@@ -187,9 +187,12 @@ async def test_a_process_that_is_killed_costs_nothing_and_another_begins(
 async def test_who_goes_away_takes_nothing_from_the_others(
     store: Store, checkers: Checkers, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (pid,) = _pids()
+    os.kill(pid, signal.SIGSTOP)
     gone, stays = (asyncio.create_task(_imported(store, checkers)) for _ in range(2))
     await _until(lambda: any(one.waiting == 2 for one in checkers.ready))
     gone.cancel()
+    os.kill(pid, signal.SIGCONT)
     told = await stays
     assert [one.status for one in told[len(ODD) :]] == ["created"] * len(MANY)
     assert not caplog.text
