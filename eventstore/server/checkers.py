@@ -183,7 +183,11 @@ class Checkers:
         """Begin one; it is of use when it has read the definitions."""
         try:
             checker = _Checker(await Child.start(checking.__name__, answer_bytes_max=ANSWER_BYTES_MAX))
-            await checker.ask(request)
+            try:
+                await checker.ask(request)
+            except asyncio.CancelledError:
+                await checker.child.end()
+                raise
         except (Ended, OSError) as error:  # TimeoutError is an OSError
             why = str(error) or "it does not answer"
             _log.warning("no process that checks can be had (%s): all is checked in this one", why)
