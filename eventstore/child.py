@@ -73,7 +73,6 @@ class Child:
         self._waiting.append(waiting)
         with suppress(ConnectionError, RuntimeError):  # it has ended: the reading tells
             self._process.stdin.write(_LENGTH.pack(len(request)) + request)
-            await self._process.stdin.drain()
         return await waiting
 
     def kill(self) -> None:

@@ -28,9 +28,11 @@ from eventstore.errors import QuireError, Throttled, Unavailable
 from eventstore.event import Event, Position, Tip
 from eventstore.log.base import AppendFailed, EventLog, Span
 from eventstore.stats import Stats, Trouble
-from eventstore.types.registry import Registry
+from eventstore.types.registry import DEFINITION_TYPES, Registry
 
 BATCH_TRANSACTIONS_MAX = 1024
+BATCH_UNCHECKED_MAX = 256
+"""Commands of a batch that are still to be checked, as after a definition: the log is held while they are."""
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_TRANSACTIONS_MAX = 8192
 LOOK_SECONDS = 0.25
@@ -176,14 +178,22 @@ class Writer:
     def _take(self) -> list[_Waiting]:
         """The next batch, in the order of arrival; empty when nobody waits."""
         batch: list[_Waiting] = []
-        size = 0
-        while self._queue and len(batch) < BATCH_TRANSACTIONS_MAX and size < BATCH_BYTES_MAX:
+        size = unchecked = 0
+        defines = False
+        while (
+            self._queue
+            and len(batch) < BATCH_TRANSACTIONS_MAX
+            and unchecked < BATCH_UNCHECKED_MAX
+            and size < BATCH_BYTES_MAX
+        ):
             waiting = self._queue.popleft()
             if waiting.done.cancelled():
                 continue
             batch.append(waiting)
             for command in waiting.commands:
                 size += command.size
+                defines = defines or command.type in DEFINITION_TYPES
+                unchecked += defines or command.checked != self.registry.position
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:

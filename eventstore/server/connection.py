@@ -64,6 +64,8 @@ class Connections:
             await asyncio.wait(tasks, timeout=STOP_SECONDS_MAX)
         for one in list(self.open):
             one.abort()
+        for task in tasks:
+            task.cancel()  # nobody waits for it any more
 
 
 class Connection(asyncio.Protocol):

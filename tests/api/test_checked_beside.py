@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from harness.client import Client, Reply
+from harness.client import Client, Reply, talking
 
 from eventstore.server import checkers as limits
-from eventstore.server import checking
+from eventstore.server import checking, connection
 from eventstore.server.checkers import Checkers
 from eventstore.server.checking import Valid
+from eventstore.server.settings import Settings
 
 SECONDS_MAX = 60
 TOGETHER = 16
@@ -87,14 +88,24 @@ async def pumps(client: Client, found: list[Valid | None]) -> Client:
     await client.define("Tag")
     unique = {"path": ["code"], "type": {"id": "string"}, "resource": {"id": "Tag"}, "isUnique": True}
     assert (await client.post("/Attribute", {"id": "Tag.code", **unique})).status == 201
+    await until_checked_beside(client, found)
+    return client
+
+
+async def until_checked_beside(client: Client, found: list[Valid | None]) -> None:
     async with asyncio.timeout(SECONDS_MAX):
         while not any(found):
             await together(client, [("POST", "/Pump", body())] * TOGETHER)
-    return client
 
 
 async def together(client: Client, writes: Sequence[Write]) -> list[Reply]:
     return await asyncio.gather(*(client.request(*write) for write in writes))
+
+
+def processes() -> list[int]:
+    """Those that check for this one."""
+    mine = ["pgrep", "-P", str(os.getpid()), "-f", checking.__name__]
+    return list(map(int, subprocess.run(mine, check=False, capture_output=True, text=True).stdout.split()))
 
 
 def told(reply: Reply) -> tuple[Any, ...]:
@@ -173,17 +184,48 @@ async def test_when_the_process_is_killed_all_are_answered(
     writes = [("POST", "/Pump", body())] * 4 * TOGETHER
     running = asyncio.gather(*(together(pumps, writes) for _ in range(4)))
     await asyncio.sleep(0)
-    pids = subprocess.run(
-        ["pgrep", "-P", str(os.getpid()), "-f", checking.__name__], check=True, capture_output=True, text=True
-    ).stdout.split()
-    for pid in pids:
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in processes():
+        os.kill(pid, signal.SIGKILL)
     assert {reply.status for replies in await running for reply in replies} == {201}
     del found[:]
     async with asyncio.timeout(SECONDS_MAX):
         while not any(found):
             await together(pumps, writes)
     assert "a process that checks ended" in caplog.text
+
+
+async def test_at_the_end_no_process_is_left(settings: Settings, found: list[Valid | None]) -> None:
+    """Also of those that have only begun."""
+    async with talking(settings) as client:
+        await client.define("Pump")
+        async with asyncio.timeout(SECONDS_MAX):
+            while not processes():
+                await together(client, [("POST", "/Pump", body())] * TOGETHER)
+    assert processes() == []
+    assert not any(found), "it had only begun"
+
+
+async def test_what_is_cut_off_at_the_end_is_not_stored(
+    settings: Settings, found: list[Valid | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor looked at here, as long as that may take."""
+    monkeypatch.setattr(connection, "STOP_SECONDS_MAX", 0.1)
+    async with talking(settings) as client:
+        await client.define("Pump")
+        await until_checked_beside(client, found)
+        monkeypatch.setattr(limits, "LOT_MIN", 1)
+        for pid in processes():
+            os.kill(pid, signal.SIGSTOP)
+        bodies = [
+            asyncio.create_task(client.post("/Pump", body(n=n))) for n in range(limits.LOT_MAX + TOGETHER)
+        ]
+        answered, cut_off = await asyncio.wait(bodies, return_when=asyncio.FIRST_COMPLETED)
+        assert {one.result().status for one in answered} == {201}, "those were checked here"
+        tip = max([one.result().version for one in answered] + [await client.tip()])
+    assert len(cut_off) >= limits.LOT_MAX
+    async with talking(settings) as client:
+        assert await client.tip() < tip + TOGETHER
+    await asyncio.gather(*cut_off, return_exceptions=True)
 
 
 async def test_few_or_small_bodies_are_checked_here(pumps: Client, found: list[Valid | None]) -> None:

@@ -1,13 +1,21 @@
-"""A process of ours ends without a word when its parent is gone."""
+"""A process of ours, and who asked it, end without a word."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import signal
 import struct
 import subprocess
 import sys
 
+import pytest
+
+from eventstore.child import Child
+
 ANSWERING = "from eventstore.child import serve; serve(bytes)"
+REQUEST_BYTES = 4 * 1024 * 1024
+"""More than a pipe holds."""
 
 
 def test_it_ends_in_silence_when_nobody_reads_its_answer() -> None:
@@ -25,3 +33,15 @@ def test_it_ends_in_silence_when_nobody_reads_its_answer() -> None:
         process.stdin.close()
         assert process.stderr.read() == b""
     assert process.returncode == -signal.SIGPIPE
+
+
+async def test_who_gave_up_is_told_nothing_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where more was sent than it had read."""
+    child = await Child.start("eventstore.server.checking", answer_bytes_max=1)
+    asking = asyncio.create_task(child.ask(bytes(REQUEST_BYTES)))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await child.end()
+    del asking
+    gc.collect()
+    assert caplog.messages == []
