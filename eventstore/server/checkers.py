@@ -29,6 +29,8 @@ LOT_MIN = 4
 """Bodies that come at once; fewer are checked sooner than sent."""
 LOT_MAX = 40
 """Bodies that wait for one process; more are checked in this one meanwhile."""
+SLOW_SECONDS = 1.0
+"""When an answer takes longer, no bodies are added to those that wait for it."""
 IDLE_SECONDS_MAX = 60.0
 """How long a child waits for something to check, before it is ended."""
 CHECK_SECONDS_MAX = 60.0
@@ -42,14 +44,24 @@ class _Checker:
     """A child, and how many lots, and documents in them, wait for it."""
 
     def __init__(self, child: Child) -> None:
-        self.waiting = 0
         self.documents = 0
         self.child = child
+        self._asked: list[float] = []
+        """When, in the order of the answers."""
+
+    @property
+    def waiting(self) -> int:
+        return len(self._asked)
+
+    def room(self) -> int:
+        """How many bodies may come to those that wait: none while an answer takes long."""
+        is_slow = bool(self._asked) and asyncio.get_running_loop().time() - self._asked[0] > SLOW_SECONDS
+        return 0 if is_slow else max(0, LOT_MAX - self.documents)
 
     async def ask(self, request: Request) -> Sequence[Valid | None]:
         """Raises Ended, and TimeoutError when it was ended because it took too long."""
-        count = len(request.documents)
-        self.waiting += 1
+        count, began = len(request.documents), asyncio.get_running_loop().time()
+        self._asked.append(began)
         self.documents += count
         try:
             async with asyncio.timeout(CHECK_SECONDS_MAX):
@@ -58,7 +70,7 @@ class _Checker:
             self.child.kill()
             raise
         finally:
-            self.waiting -= 1
+            self._asked.remove(began)
             self.documents -= count
 
 
@@ -156,7 +168,7 @@ class Checkers:
         if not self.ready:
             return lot.cut(0)
         checker = self._least_busy()
-        lot.cut(max(0, LOT_MAX - checker.documents))
+        lot.cut(checker.room())
         if lot.bodies:
             task = asyncio.create_task(self._answered(checker, lot))
             self._asking.add(task)

@@ -233,3 +233,22 @@ async def test_few_or_small_bodies_are_checked_here(pumps: Client, found: list[V
     await together(pumps, [("POST", "/Pump", {"n": n}) for n in range(TOGETHER)])
     await pumps.post("/Pump", body())
     assert found == []
+
+
+async def test_nobody_is_added_to_those_who_wait_for_long(
+    pumps: Client, found: list[Valid | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SLOW_SECONDS", 0.1)
+    writes = [("POST", "/Pump", body())] * TOGETHER
+    (pid,) = processes()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        first = asyncio.create_task(together(pumps, writes))
+        await asyncio.wait([first], timeout=0.5)
+        del found[:]
+        assert {reply.status for reply in await together(pumps, writes)} == {201}
+        assert not any(found)
+        assert not first.done()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert {reply.status for reply in await first} == {201}
