@@ -8,9 +8,10 @@ import signal
 import time
 from itertools import cycle
 
+from harness.checkers import Violated
 from harness.device import Device
 from harness.network import NatsServer, Network
-from harness.run import Run
+from harness.run import Broken, Run
 
 ACKNOWLEDGE_SECONDS = 0.5
 LATE = {"eventstore.delivery.sender.ACKNOWLEDGE_SECONDS_MAX": ACKNOWLEDGE_SECONDS}
@@ -178,7 +179,10 @@ async def power_fails(run: Run, device: Device, times: int) -> None:
         await run.kill()
         device.unmount()
         device.mount()
-        await run.start()
+        try:
+            await run.start()
+        except AssertionError as error:  # on what is left it does not even start
+            raise Broken([Violated("Durable", str(error))]) from error
     await run.acknowledge(100)
 
 
