@@ -27,7 +27,7 @@ CHECKED_BYTES_MIN = 1024
 """Of a body; one that is smaller is checked sooner than sent."""
 LOT_MIN = 4
 """Bodies that come at once; fewer are checked sooner than sent."""
-LOT_MAX = 40
+LOT_MAX = 48
 """Bodies that wait for one process; more are checked in this one meanwhile."""
 SLOW_SECONDS = 1.0
 """When an answer takes longer, no bodies are added to those that wait for it."""

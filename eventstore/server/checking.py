@@ -20,6 +20,7 @@ from eventstore.deciding import registry_at
 from eventstore.errors import Invalid, Issue, Malformed, QuireError
 from eventstore.event import Position
 from eventstore.log.opening import Place, open_log
+from eventstore.server.opening import tune
 from eventstore.server.routes import ID
 from eventstore.splicing import Body
 from eventstore.store import checked
@@ -96,9 +97,12 @@ class _Checking:
         registry = self._registry
         if registry is None or registry.position < request.position:
             try:
-                registry = self._registry = asyncio.run(_caught_up(request, registry))
+                registry = asyncio.run(_caught_up(request, registry))
             except QuireError as error:
                 raise SystemExit(f"the process that checks cannot read the definitions: {error}") from None
+            if self._registry is None:
+                tune()
+            self._registry = registry
         return encode([_valid(registry, one, request.short_references) for one in request.documents])
 
 
