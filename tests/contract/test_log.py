@@ -160,14 +160,24 @@ async def test_readers_see_nothing_of_what_is_not_committed(log: EventLog) -> No
     await log.release()
 
 
-async def test_a_position_that_is_taken_is_refused_and_nothing_is_written(log: EventLog) -> None:
+@pytest.mark.parametrize("count", [1, 300])
+async def test_a_position_that_is_taken_is_refused_and_nothing_is_written(log: EventLog, count: int) -> None:
     (first,) = await append(log, ("a", "created"))
     await log.take()
-    later = event(Tip(1, first.at, first.hash), "c")
+    later, tip = [], Tip(1, first.at, first.hash)
+    for number in range(count):
+        later.append(event(tip, f"c{number}"))
+        tip = Tip(later[-1].position, later[-1].at, later[-1].hash)
     with pytest.raises(AppendFailed):
-        await log.append([later, first], Rows())
+        await log.append([*later, first], Rows())
     assert await log.events(Span()) == [first]
     await append(log, ("b", "created"))
+
+
+async def test_a_large_batch_stands_as_it_was_appended(log: EventLog) -> None:
+    """Every column of every event, deletes and their missing bodies too."""
+    appended = await append(log, *((f"r{n}", "created" if n % 3 else "deleted") for n in range(300)))
+    assert await log.events(Span()) == appended
 
 
 async def test_rows_are_written_with_the_events_or_not_at_all(log: EventLog) -> None:
