@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from eventstore.batch import Prepared, admit, is_needed, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
-from eventstore.errors import Gone, Invalid, NotFound, NotYet
+from eventstore.errors import Gone, Invalid, NotFound, NotYet, QuireError
 from eventstore.event import Event, Position
 from eventstore.feed import Feed
 from eventstore.log.base import EventLog
@@ -89,10 +90,26 @@ class Store:
 
     def queue(self, command: Command) -> asyncio.Future[list[Accepted]]:
         """As `submit`, for a type that is known: check now, answer when it is written."""
+        return self._writer.submit(self._checked(command))
+
+    def queue_each(self, commands: Sequence[Command]) -> list[asyncio.Future[list[Accepted]] | QuireError]:
+        """As `queue`, each by itself; what refuses one now is in its place. Raises Throttled, Unavailable for all."""
+        found = [self._checked_or_refused(command) for command in commands]
+        good = iter(self._writer.submit_each([one for one in found if isinstance(one, Command)]))
+        return [next(good) if isinstance(one, Command) else one for one in found]
+
+    def _checked_or_refused(self, command: Command) -> Command | QuireError:
+        try:
+            return self._checked(command)
+        except QuireError as error:
+            return error
+
+    def _checked(self, command: Command) -> Command:
+        """With its document checked by the types as they are now, where it has one. Raises NotFound, Invalid."""
         registry = self.registry
         kind = served(registry, command.type)
         is_looked_at = command.document is not None and command.type not in registry.deactivated
-        return self._writer.submit(checked(command, kind, registry) if is_looked_at else command)
+        return checked(command, kind, registry) if is_looked_at else command
 
     async def transact(self, prepared: Prepared) -> list[Accepted]:
         """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""

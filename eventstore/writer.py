@@ -116,16 +116,29 @@ class Writer:
         Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
         refused the transaction, or Unavailable when the log cannot be written.
         """
-        if self._closing:
-            raise Unavailable("the server is stopping; try again")
-        if self.held:
-            raise Unavailable(self.held)
-        if len(self._queue) >= QUEUE_TRANSACTIONS_MAX:
-            raise Throttled(f"{QUEUE_TRANSACTIONS_MAX} writes are waiting; try again")
+        self._make_sure(1)
         waiting = _Waiting(commands, prepared, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
         return waiting.done
+
+    def submit_each(self, commands: Sequence[Command]) -> list[asyncio.Future[list[Accepted]]]:
+        """Queue the commands, each as a transaction of its own. Raises as `submit` does, and then queues none."""
+        self._make_sure(len(commands))
+        future = asyncio.get_running_loop().create_future
+        waiting = [_Waiting((command,), None, future()) for command in commands]
+        self._queue.extend(waiting)
+        self._arrived.set()
+        return [one.done for one in waiting]
+
+    def _make_sure(self, count: int) -> None:
+        """Raise Throttled or Unavailable when so many more cannot be queued."""
+        if self._closing:
+            raise Unavailable("the server is stopping; try again")
+        if self.held:
+            raise Unavailable(self.held)
+        if len(self._queue) + count > QUEUE_TRANSACTIONS_MAX:
+            raise Throttled(f"{len(self._queue)} writes are waiting; try again")
 
     async def reached(self, position: int) -> None:
         """Wait until the tip is at a position."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Literal
 
 import msgspec
@@ -34,6 +35,10 @@ class Imported(msgspec.Struct, frozen=True, omit_defaults=True):
     """Refused for now only: the queue was full or the disk was; the same line may be taken later."""
 
 
+_Queued = asyncio.Future[list[Accepted]] | QuireError
+"""A write under way, or why there is none."""
+
+
 class Importer:
     """Stores lines of resources."""
 
@@ -54,12 +59,25 @@ class Importer:
         for start in range(0, len(lines), IN_FLIGHT_MAX):
             part = await self._commands(lines[start : start + IN_FLIGHT_MAX], context)
             refused = await _define(self._store, part, context) if define_open else {}
-            queued = [_queue(self._store, one, refused) for one in part]
-            answers += [
-                _refused(name, what) if isinstance(what, QuireError) else await _done(name, what)
-                for name, what in queued
-            ]
+            answers += await self._stored(part, refused)
         return answers
+
+    async def _stored(
+        self, part: Sequence[Command | QuireError], refused: Mapping[str, QuireError]
+    ) -> list[Imported]:
+        """Have them written, but those that cannot be or whose type cannot; what became of each."""
+        good = [one for one in part if isinstance(one, Command) and one.type not in refused]
+        queued: Iterator[_Queued]
+        try:
+            queued = iter(self._store.queue_each(good))
+        except (Throttled, Unavailable) as error:
+            queued = repeat(error)
+        return [
+            _refused("", one)
+            if isinstance(one, QuireError)
+            else await _answer(one, refused.get(one.type) or next(queued))
+            for one in part
+        ]
 
     async def _commands(self, lines: Sequence[bytes], context: bytes) -> list[Command | QuireError]:
         found = await self._checkers.check(lines, self._store.registry, context)
@@ -92,31 +110,18 @@ async def _define(
     return refused
 
 
-def _queue(
-    store: Store, command: Command | QuireError, refused: dict[str, QuireError]
-) -> tuple[str, asyncio.Future[list[Accepted]] | QuireError]:
-    """What the command is for, and the write under way or why there is none."""
-    if not isinstance(command, Command):
-        return "", command
+async def _answer(command: Command, queued: _Queued) -> Imported:
     name = f"{command.type}/{'' if command.given else command.id}"
-    if command.type in refused:
-        return name, refused[command.type]
     try:
-        return f"{command.type}/{command.id}", store.queue(command)
-    except QuireError as error:
-        return name, error
-
-
-async def _done(name: str, future: asyncio.Future[list[Accepted]]) -> Imported:
-    try:
-        (accepted,) = await future
+        if isinstance(queued, QuireError):
+            return _refused(name, queued)
+        (accepted,) = await queued
     except QuireError as error:
         return _refused(name, error)
     except AppendFailed as error:
         return Imported("refused", name, reason=f"the database refuses it: {error}")
-    name = f"{name.partition('/')[0]}/{accepted.id}" if accepted.id else name
-    status = "unchanged" if accepted.action == "unchanged" else accepted.action
-    return Imported("updated" if status == "deleted" else status, name, accepted.position or 0)
+    action = "updated" if accepted.action == "deleted" else accepted.action
+    return Imported(action, f"{command.type}/{accepted.id or command.id}", accepted.position or 0)
 
 
 def _refused(name: str, error: QuireError) -> Imported:
