@@ -70,23 +70,33 @@ class Parked(msgspec.Struct, frozen=True):
 class Rows:
     """What is to become of the rows: the last word for each key, ready for one statement per table."""
 
-    __slots__ = ("deletes", "sums", "upserts", "views")
+    __slots__ = ("deletes", "new", "sums", "upserts", "views")
 
     def __init__(self) -> None:
         self.upserts: dict[str, dict[RowKey, RowKey]] = {}
+        self.new: dict[str, set[RowKey]] = {}
+        """The keys of upserts that should have no row yet."""
         self.deletes: dict[str, set[RowKey]] = {}
         self.sums: dict[str, dict[RowKey, list[int]]] = {}
         self.views: dict[str, bool] = {}
 
-    def upsert(self, table: str, key: RowKey, values: RowKey) -> None:
-        """The row of `key` is `values`, in the order of the table's columns."""
-        if table in self.deletes:
-            self.deletes[table].discard(key)
+    def upsert(self, table: str, key: RowKey, values: RowKey, *, new: bool = False) -> None:
+        """The row of `key` is `values`, in the order of the table's columns.
+
+        `new`: as far as the events tell, there is no such row yet. Many new rows are written sooner; it is no error when
+        one is there after all.
+        """
+        deleted = self.deletes.get(table)
+        if deleted and key in deleted:
+            deleted.discard(key)
+        elif new:
+            self.new.setdefault(table, set()).add(key)
         self.upserts.setdefault(table, {})[key] = values
 
     def delete(self, table: str, key: RowKey) -> None:
         """There is no row of `key`."""
         self.upserts.get(table, {}).pop(key, None)
+        self.new.get(table, set()).discard(key)
         self.deletes.setdefault(table, set()).add(key)
 
     def add(self, table: str, key: RowKey, amounts: Sequence[int]) -> None:
@@ -119,6 +129,7 @@ class Rows:
         """The same for the tables beside; without views, of which there is one of a name."""
         rows = Rows()
         rows.upserts = {beside(table): upserts for table, upserts in self.upserts.items()}
+        rows.new = {beside(table): new for table, new in self.new.items()}
         rows.deletes = {beside(table): deletes for table, deletes in self.deletes.items()}
         rows.sums = {beside(table): sums for table, sums in self.sums.items()}
         return rows

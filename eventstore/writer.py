@@ -192,7 +192,7 @@ class Writer:
         """The next batch, in the order of arrival; empty when nobody waits."""
         batch: list[_Waiting] = []
         size = unchecked = 0
-        defines = False
+        defines, position = False, self.registry.position
         while (
             self._queue
             and len(batch) < BATCH_TRANSACTIONS_MAX
@@ -206,7 +206,7 @@ class Writer:
             for command in waiting.commands:
                 size += command.size
                 defines = defines or command.type in DEFINITION_TYPES
-                unchecked += defines or command.checked != self.registry.position
+                unchecked += defines or command.checked != position
         return batch
 
     async def _write(self, batch: list[_Waiting]) -> None:

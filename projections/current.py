@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from eventstore.projection import Change, Column, Lifecycle, OnError, Rows, Table
@@ -31,11 +32,16 @@ class Current:
         self.lifecycle = lifecycle
 
     def project(self, changes: Sequence[Change], rows: Rows) -> None:
+        totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for change in changes:
-            event = change.event
+            event, was_live = change.event, change.was_live
             live = event.action in ("created", "updated")
             if live:
-                rows.upsert(CURRENT.name, (event.type, event.id), (event.position,))
-            elif change.was_live:
+                rows.upsert(CURRENT.name, (event.type, event.id), (event.position,), new=not was_live)
+            elif was_live:
                 rows.delete(CURRENT.name, (event.type, event.id))
-            rows.add(TOTAL.name, (event.type,), (live - change.was_live, 1))
+            total = totals[event.type]
+            total[0] += live - was_live
+            total[1] += 1
+        for type, total in totals.items():
+            rows.add(TOTAL.name, (type,), total)

@@ -20,6 +20,9 @@ _TYPES = {"text": "text", "integer": "bigint", "bytes": "bytea"}
 _DROP = """DO $$ BEGIN IF EXISTS (
     SELECT FROM pg_class WHERE oid = to_regclass('{table}') AND relkind = 'r'
 ) THEN DROP TABLE {table}; END IF; END $$"""
+COPIED_ROWS_MIN = 128
+"""Fewer new rows are upserted like others."""
+_NONE: frozenset[RowKey] = frozenset()
 STEPS = "_step"
 """What the name of the table with the steps ends with."""
 
@@ -29,6 +32,7 @@ class RowWriter:
 
     def __init__(self) -> None:
         self._upsert: dict[str, str] = {}
+        self._columns: dict[str, list[str]] = {}
         self._add: dict[str, str] = {}
         self._delete: dict[str, str] = {}
         self.grantee = ""
@@ -42,6 +46,7 @@ class RowWriter:
             else:
                 self._delete[table.name] = _delete(table)
                 self._upsert[table.name] = _upsert(table)
+                self._columns[table.name] = [column.name for column in (*table.key, *table.columns)]
 
     async def write(self, connection: Connection, rows: Rows) -> None:
         """Write the rows, inside the transaction that is open."""
@@ -49,16 +54,24 @@ class RowWriter:
             if deleted:
                 await connection.execute(self._delete[name], *_arrays(deleted))
         for name, upserts in rows.upserts.items():
-            if upserts:
-                await connection.execute(
-                    self._upsert[name], *_arrays([key + values for key, values in upserts.items()])
-                )
+            new = rows.new.get(name, _NONE)
+            copied = new if len(new) >= COPIED_ROWS_MIN else _NONE
+            if copied:
+                records = [key + values for key, values in upserts.items() if key in copied]
+                await self._copy(connection, name, records)
+            if len(upserts) > len(copied):
+                others = [key + values for key, values in upserts.items() if key not in copied]
+                await connection.execute(self._upsert[name], *_arrays(others))
         for name, sums in rows.sums.items():
             await connection.execute(
                 self._add[name], *_arrays([key + tuple(amounts) for key, amounts in sums.items()])
             )
         if rows.views:
             await self._views(connection, rows.views)
+
+    async def _copy(self, connection: Connection, table: str, rows: Sequence[RowKey]) -> None:
+        """Insert rows by COPY. Where one is there after all that fails, and is asked again in parts: these are upserted."""
+        await connection.copy_records_to_table(table, records=rows, columns=self._columns[table])
 
     async def drop_views(self, connection: Connection, wanted: Iterable[str]) -> None:
         """Drop the views of types, whatever they are, so that they are made anew."""

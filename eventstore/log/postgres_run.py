@@ -25,6 +25,7 @@ COPIED_EVENTS_MIN = 128
 """A batch of fewer is inserted by one statement."""
 
 SQL = queries("eventstore.log.sql", "postgres")
+_encode = msgspec.json.Encoder().encode
 _KINDS = sorted(DEFINITION_TYPES)
 _COLUMNS = list(Event.__struct_fields__)
 
@@ -33,10 +34,9 @@ async def snapshot(
     connection: Connection, keys: Mapping[Key, bool], count: Mapping[str, int]
 ) -> list[asyncpg.Record]:
     """One statement, after the one that took the lock: its snapshot is younger than the lock."""
-    types, ids = [type for type, _ in keys], [id for _, id in keys]
-    bodies, counted, limits = list(keys.values()), list(count), list(count.values())
+    wanted = [[type, id, body] for (type, id), body in keys.items()]
     rows: list[asyncpg.Record] = await connection.fetch(
-        SQL["snapshot"], types, ids, bodies, _KINDS, counted, limits
+        SQL["snapshot"], _encode(wanted).decode(), _KINDS, list(count), list(count.values())
     )
     return rows
 

@@ -210,6 +210,38 @@ async def test_upsert_delete_and_add(log: EventLog) -> None:
     assert await log.rows((query, ())) == [[("wine", 2, "new")]]
 
 
+async def test_many_new_rows_are_written_among_others(log: EventLog) -> None:
+    await log.declare("test", 1, [COLOURS])
+    assert await log.advance("test", 0, 1, colour("old"))
+    rows = Rows()
+    for n in range(300):
+        rows.upsert(COLOURS.name, (f"n{n:03d}",), (n, None), new=True)
+    rows.upsert(COLOURS.name, ("old",), (7, None))
+    rows.delete(COLOURS.name, ("n100",))
+    rows.upsert(COLOURS.name, ("n200",), (-1, "again"))
+    assert await log.advance("test", 1, 2, rows)
+    wanted = {f"n{n:03d}": (n, None) for n in range(300) if n != 100} | {
+        "n200": (-1, "again"),
+        "old": (7, None),
+    }
+    ((*found,),) = await log.rows((f"SELECT name, red, note FROM {COLOURS.name}", ()))
+    assert {name: (red, note) for name, red, note in found} == wanted
+
+
+async def test_a_row_that_is_deleted_and_made_in_one_batch_is_not_new(log: EventLog) -> None:
+    await log.declare("test", 1, [COLOURS])
+    many = [f"n{n}" for n in range(300)]
+    for at in range(2):
+        rows = Rows()
+        for name in many:
+            rows.delete(COLOURS.name, (name,))
+            rows.upsert(COLOURS.name, (name,), (at, None), new=True)
+        assert await log.advance("test", at, at + 1, rows)
+    assert await log.rows((f"SELECT DISTINCT red, count(*) FROM {COLOURS.name} GROUP BY red", ())) == [
+        [(1, 300)]
+    ]
+
+
 async def test_a_checkpoint_moves_only_from_where_it_is(log: EventLog) -> None:
     await log.declare("test", 1, [COLOURS])
     rows = Rows()

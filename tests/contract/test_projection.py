@@ -267,6 +267,21 @@ async def test_an_inline_projection_that_fails_fails_the_write_and_no_other(plac
         await checkers.replayable(running.log, [], [colours])
 
 
+async def test_a_row_too_many_keeps_nothing_from_being_written(place: Place) -> None:
+    """Somebody has put a row into the table that no event tells of."""
+    async with Running(place, Current()) as running:
+        await running.define()
+        rows = Rows()
+        rows.upsert(CURRENT.name, ("Thing", "r7"), (99,))
+        await running.log.declare("other", 1, [])
+        assert await running.log.advance("other", 0, 1, rows)
+        things = [Command("PUT", "Thing", f"r{n}", b"{}", read(b"{}")) for n in range(300)]
+        queued = running.store.queue_each(things)
+        written = [(await one)[0] for one in queued if isinstance(one, asyncio.Future)]
+        found = {id: at for type, id, at in (await running.rows(CURRENT.name))[0] if type == "Thing"}
+        assert found == {command.id: one.position for command, one in zip(things, written, strict=True)}
+
+
 async def test_the_lag_in_events_and_in_seconds(place: Place) -> None:
     async with Running(place, Colours("halt", wrong=("puce",))) as running:
         await running.define()

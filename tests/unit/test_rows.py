@@ -33,6 +33,21 @@ def test_rows_for_the_tables_beside_have_no_views() -> None:
     assert (made.views, rows.count()) == ({}, 3)
 
 
+def test_what_is_new_is_not_there_before() -> None:
+    rows = Rows()
+    for key in ("made", "made and deleted", "made, deleted and made", "changed"):
+        rows.upsert("a", (key,), (1,), new=True)
+    rows.upsert("a", ("changed",), (2,))
+    rows.delete("a", ("made and deleted",))
+    rows.delete("a", ("made, deleted and made",))
+    rows.upsert("a", ("made, deleted and made",), (2,), new=True)
+    rows.delete("a", ("deleted and made",))
+    rows.upsert("a", ("deleted and made",), (1,), new=True)
+    rows.upsert("a", ("was there",), (1,))
+    assert rows.new == {"a": {("made",), ("changed",)}}
+    assert rows.beside().new == {beside("a"): rows.new["a"]}
+
+
 def test_later_rows_are_the_last_word_but_for_sums() -> None:
     rows, later = Rows(), Rows()
     rows.upsert("a", (1,), ("old",))

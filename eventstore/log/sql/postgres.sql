@@ -3,7 +3,8 @@
 -- cannot take the primary key instead and read half the log to find a rare type.
 
 -- name: snapshot
--- $1 types, $2 ids, $3 whether the body is needed; $4 the definition types; $5 types to count, $6 up to where
+-- $1 of each resource its type, its id, and whether the body is needed, as JSON: asyncpg asks of each value of an array
+-- what it is, twice; $2 the definition types; $3 types to count, $4 up to where
 SELECT 'tip' AS what, '' AS type, '' AS id, t.position, '' AS action, t.at, t.hash AS data
 FROM (SELECT position, at, hash FROM quire_event ORDER BY position DESC LIMIT 1) AS t
 UNION ALL
@@ -11,7 +12,7 @@ SELECT 'now', '', '', 0, '',
     to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), NULL
 UNION ALL
 SELECT 'definition', '', '', coalesce(max(d.position), 0), '', '', NULL
-FROM unnest($4::text[]) AS kind CROSS JOIN LATERAL (
+FROM unnest($2::text[]) AS kind CROSS JOIN LATERAL (
     SELECT e.position FROM quire_event AS e
     WHERE (e.type, e.position) >= (kind, 0) AND (e.type, e.position) <= (kind, 9223372036854775807)
     ORDER BY e.type DESC, e.position DESC LIMIT 1
@@ -27,12 +28,12 @@ SELECT 'live', counted.type, '', (
         LIMIT counted.until
     ) AS lives
 ), '', '', NULL
-FROM unnest($5::text[], $6::bigint[]) AS counted (type, until)
+FROM unnest($3::text[], $4::bigint[]) AS counted (type, until)
 UNION ALL
-SELECT 'previous', wanted.type, wanted.id, p.position, p.action, p.at, CASE WHEN wanted.body THEN p.data END
-FROM unnest($1::text[], $2::text[], $3::boolean[]) AS wanted (type, id, body) CROSS JOIN LATERAL (
+SELECT 'previous', wanted->>0, wanted->>1, p.position, p.action, p.at, CASE WHEN (wanted->>2)::boolean THEN p.data END
+FROM json_array_elements($1::json) AS wanted CROSS JOIN LATERAL (
     SELECT e.position, e.action, e.at, e.data FROM quire_event AS e
-    WHERE e.type = wanted.type AND e.id = wanted.id ORDER BY e.position DESC LIMIT 1
+    WHERE e.type = wanted->>0 AND e.id = wanted->>1 ORDER BY e.position DESC LIMIT 1
 ) AS p
 
 -- name: insert
