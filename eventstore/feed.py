@@ -11,7 +11,7 @@ from itertools import islice
 import msgspec
 
 from eventstore.errors import Diverged, Malformed
-from eventstore.event import Event, Position
+from eventstore.event import Event, Position, Tip
 from eventstore.log.base import EventLog, Span, bytes_of
 
 TAIL_EVENTS = 10_000
@@ -49,6 +49,14 @@ class Cursor(msgspec.Struct, frozen=True):
                 code="value",
             )
         return cls(int(match[1]), match[2] or "")
+
+
+class InTheFuture(Malformed):
+    """A cursor beyond the log's end, which is at `tip`."""
+
+    def __init__(self, cursor: Cursor, tip: Tip) -> None:
+        super().__init__(f"{cursor} is in the future: the log is at {tip.position}", code="value")
+        self.tip = tip
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -119,7 +127,7 @@ class Feed:
     async def begin(self, since: str) -> Cursor:
         """Where to begin: `now`, a position, or a cursor, checked against this log.
 
-        Raises Malformed for what is none or lies in the future, Diverged for a cursor of another history.
+        Raises Malformed for what is none, InTheFuture, and Diverged for a cursor of another history.
         """
         tip = await self._log.tip()
         if since == "now":
@@ -128,7 +136,7 @@ class Feed:
         if cursor.position > tip.position:
             if cursor.tag and await self._log.holes():
                 raise await self._diverged(cursor)
-            raise Malformed(f"{cursor} is in the future: the log is at {tip.position}", code="value")
+            raise InTheFuture(cursor, tip)
         mine = await self._hash_at(cursor.position)
         if mine is None:
             raise await self._diverged(cursor)

@@ -10,9 +10,9 @@ import msgspec
 from eventstore.batch import Prepared, admit, is_needed, normalised, served
 from eventstore.command import Accepted, Command
 from eventstore.decide import Previous
-from eventstore.errors import Gone, Invalid, NotFound, NotYet, QuireError
+from eventstore.errors import Gone, Invalid, NotFound, NotYet, QuireError, Unavailable
 from eventstore.event import Event, Position
-from eventstore.feed import Feed
+from eventstore.feed import Cursor, Feed, InTheFuture
 from eventstore.log.base import EventLog
 from eventstore.stats import Stats
 from eventstore.types.compiled import CompiledType
@@ -110,6 +110,15 @@ class Store:
         kind = served(registry, command.type)
         is_looked_at = command.document is not None and command.type not in registry.deactivated
         return checked(command, kind, registry) if is_looked_at else command
+
+    async def follow(self, since: str) -> Cursor:
+        """As `Feed.begin`. Raises Unavailable for a cursor in the future while the log is known to have lost its end."""
+        try:
+            return await self.feed.begin(since)
+        except InTheFuture as error:
+            if why := self._writer.held or self._writer.behind(error.tip):
+                raise Unavailable(why) from error
+            raise
 
     async def transact(self, prepared: Prepared) -> list[Accepted]:
         """Have a prepared transaction written, all of it or nothing. Raises Outdated when it must be prepared again."""

@@ -247,7 +247,8 @@ class Writer:
                 waiting.extend(self._take())  # only now: who came while others had the log joins
             commands = commands_of(waiting)
             snapshot = await self._log.look(keys_of(commands), counts_of(commands))
-            self._not_behind(snapshot.tip)
+            if why := self.behind(snapshot.tip):
+                raise Unavailable(why)
             decided = await self._decider.decide(waiting, snapshot, self.registry, scans)
         except BaseException:
             await self._log.release()
@@ -266,14 +267,15 @@ class Writer:
             else:
                 one.refuse(answer)
 
-    def _not_behind(self, tip: Tip) -> None:
-        """Raises Unavailable when the log is not what it was: its positions would be given a second time."""
+    def behind(self, tip: Tip) -> str:
+        """Why the log, being at that tip, is not what it was: its positions would be given a second time. Empty when it is."""
         known = self.tip
         if tip.position < known.position or (tip.position == known.position and tip.hash != known.hash):
-            raise Unavailable(
+            return (
                 f"the log ends at {tip.position}, and this process has seen it at {known.position}: an older copy took "
                 "its place; stop everything that serves it, run `quire epoch`, and start again"
             )
+        return ""
 
     async def _append(self, decided: Decided) -> None:
         """Append; when the outcome is unknown, look whether our own last event stands in the log."""

@@ -55,7 +55,7 @@ class Feeds:
         call.only("GET", "HEAD")
         ignored = call.unknown("since", "wait", "_count")
         wanted = await self._filter(call)
-        cursor = await self.feed.begin(self._since(call, "since"))
+        cursor = await call.store.follow(self._since(call, "since"))
         if wants_stream(call.header("accept") or "") and call.request.method == "GET":
             return self._stream(call, cursor, wanted, self._frame)
         return await self._page(call, cursor, wanted, ignored_header(ignored))
@@ -65,7 +65,7 @@ class Feeds:
         call.only("GET")
         call.unknown("version")
         wanted = await self._filter(call)
-        cursor = await self.feed.begin(self._since(call, "version"))
+        cursor = await call.store.follow(self._since(call, "version"))
         return self._stream(call, cursor, wanted, None)
 
     async def _filter(self, call: Call) -> Filter:

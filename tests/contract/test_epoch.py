@@ -75,8 +75,16 @@ async def test_a_log_that_went_back_under_a_running_server_takes_no_writes(setti
     async with open_store(settings) as store:
         await store.submit(Command("PUT", "Entity", "Thing", b"{}", read(OPEN)))
         await put(store, "a", "b", "c")
+        last = await cursor(store)
         await change(settings.place, "DELETE FROM quire_event WHERE position > 2")
         for _ in range(2):
             with pytest.raises(Unavailable, match="ends at 2, .* seen it at 4.*quire epoch"):
                 await put(store, "d")
+            with pytest.raises(Unavailable, match="ends at 2, .* seen it at 4.*quire epoch"):
+                await store.follow(last)
+        with pytest.raises(Malformed, match="no cursor"):
+            await store.follow("x")
+        store.hold("the stream is ahead")
+        with pytest.raises(Unavailable, match="the stream is ahead"):
+            await store.follow("5")
         assert (await store.log.tip()).position == 2

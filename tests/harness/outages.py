@@ -148,6 +148,7 @@ async def failed_over(run: Run, primary: Postgres, standby: Postgres, between: N
     await run.delivered(100)
     await primary.kill()
     run.kills += 1
+    run.expect_a_restore()
     await standby.promote()
     run.moved_to(standby.url)
     await behind_until_an_epoch(run)
@@ -162,6 +163,7 @@ async def restored(run: Run, site: Site) -> None:
     await run.acknowledge(200)
     await run.delivered(100)
     await site.database.stop()
+    run.expect_a_restore()
     site.database.put_back()
     await site.database.start()
     await behind_until_an_epoch(run)
@@ -169,7 +171,6 @@ async def restored(run: Run, site: Site) -> None:
 
 async def behind_until_an_epoch(run: Run) -> None:
     """The log is behind the stream, and behind what the nodes know: writes are refused, until the operator's epoch."""
-    run.expect_a_restore()
     await run.until(lambda: run.refused_lately(503) == 100, "writes are refused, as the log is behind")
     before = run.acknowledged
     await asyncio.sleep(2)
