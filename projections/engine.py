@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -130,20 +130,32 @@ class Engine:
 
     async def standings(self, now: str) -> list[Standing]:
         """How the followers stand; what they have parked since is counted too."""
-        parked = await counts(self._log) if self.followers else {}
-        return [await self._standing(one, parked, now) for one in self.followers.values()]
+        found = [
+            Standing(
+                one.name,
+                one.state,
+                one.position,
+                0,
+                0.0,
+                0,
+                one.halted_at,
+                one.reason,
+                self._leases[one.name].owner,
+            )  # fmt: skip
+            for one in self.followers.values()
+        ]
+        parked = await counts(self._log) if found else {}
+        return [await self._standing(one, parked.get(one.name, 0), now) for one in found]
 
-    async def _standing(self, one: Follower, parked: Mapping[str, int], now: str) -> Standing:
-        standing = Standing(
-            one.name, one.state, one.position, 0, 0.0, parked.get(one.name, 0), one.halted_at, one.reason,
-            self._leases[one.name].owner,
-        )  # fmt: skip
+    async def _standing(self, one: Standing, parked: int, now: str) -> Standing:
         position = one.position
-        if standing.state == "elsewhere":
+        if one.state == "elsewhere":
             position = max(0, await self._log.checkpoint(one.name) or 0)
         events, seconds = await lag(self._log, position, now)
-        told = {"position": position, "lag_events": events, "lag_seconds": round(seconds, 3)}
-        return msgspec.structs.replace(standing, **told)
+        told = {
+            "position": position, "lag_events": events, "lag_seconds": round(seconds, 3), "parked": parked
+        }  # fmt: skip
+        return msgspec.structs.replace(one, **told)
 
     async def _complete(self, projection: Projection) -> None:
         """Bring an inline projection to the tip; by this node nothing is appended meanwhile."""
