@@ -130,22 +130,13 @@ class Engine:
 
     async def standings(self, now: str) -> list[Standing]:
         """How the followers stand; what they have parked since is counted too."""
-        found = [
-            Standing(
-                one.name,
-                one.state,
-                one.position,
-                0,
-                0.0,
-                0,
-                one.halted_at,
-                one.reason,
-                self._leases[one.name].owner,
-            )  # fmt: skip
-            for one in self.followers.values()
-        ]
+        found = [self._state(one) for one in self.followers.values()]
         parked = await counts(self._log) if found else {}
         return [await self._standing(one, parked.get(one.name, 0), now) for one in found]
+
+    def _state(self, one: Follower) -> Standing:
+        owner = self._leases[one.name].owner
+        return Standing(one.name, one.state, one.position, 0, 0.0, 0, one.halted_at, one.reason, owner)
 
     async def _standing(self, one: Standing, parked: int, now: str) -> Standing:
         position = one.position
