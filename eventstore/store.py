@@ -18,7 +18,7 @@ from eventstore.stats import Stats
 from eventstore.types.compiled import CompiledType
 from eventstore.types.facts import Facts
 from eventstore.types.registry import Registry
-from eventstore.writer import Writer
+from eventstore.writer import Writer, behind
 
 WAIT_SECONDS_MAX = 3.0
 
@@ -113,10 +113,11 @@ class Store:
 
     async def follow(self, since: str) -> Cursor:
         """As `Feed.begin`. Raises Unavailable for a cursor in the future while the log is known to have lost its end."""
+        known = self._writer.tip
         try:
             return await self.feed.begin(since)
         except InTheFuture as error:
-            if why := self._writer.held or self._writer.behind(error.tip):
+            if why := self._writer.held or behind(error.tip, known):
                 raise Unavailable(why) from error
             raise
 

@@ -247,7 +247,7 @@ class Writer:
                 waiting.extend(self._take())  # only now: who came while others had the log joins
             commands = commands_of(waiting)
             snapshot = await self._log.look(keys_of(commands), counts_of(commands))
-            if why := self.behind(snapshot.tip):
+            if why := behind(snapshot.tip, self.tip):
                 raise Unavailable(why)
             decided = await self._decider.decide(waiting, snapshot, self.registry, scans)
         except BaseException:
@@ -266,16 +266,6 @@ class Writer:
                 one.accept(answer)
             else:
                 one.refuse(answer)
-
-    def behind(self, tip: Tip) -> str:
-        """Why the log, being at that tip, is not what it was: its positions would be given a second time. Empty when it is."""
-        known = self.tip
-        if tip.position < known.position or (tip.position == known.position and tip.hash != known.hash):
-            return (
-                f"the log ends at {tip.position}, and this process has seen it at {known.position}: an older copy took "
-                "its place; stop everything that serves it, run `quire epoch`, and start again"
-            )
-        return ""
 
     async def _append(self, decided: Decided) -> None:
         """Append; when the outcome is unknown, look whether our own last event stands in the log."""
@@ -299,3 +289,16 @@ class Writer:
         self._moved.set()
         self._moved = asyncio.Event()
         self._committed(events)
+
+
+def behind(tip: Tip, known: Tip) -> str:
+    """Why a log at that tip is not the one that was known before it was read: its positions would be given a second time.
+
+    Empty when it is the same.
+    """
+    if tip.position < known.position or (tip.position == known.position and tip.hash != known.hash):
+        return (
+            f"the log ends at {tip.position}, and this process has seen it at {known.position}: an older copy took "
+            "its place; stop everything that serves it, run `quire epoch`, and start again"
+        )
+    return ""

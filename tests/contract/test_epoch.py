@@ -13,6 +13,7 @@ from eventstore.body import read
 from eventstore.command import Command
 from eventstore.epoch import begin_epoch
 from eventstore.errors import Diverged, Invalid, Malformed, Unavailable
+from eventstore.event import Tip
 from eventstore.feed import Cursor
 from eventstore.log.base import Hole
 from eventstore.server.opening import open_store
@@ -88,3 +89,20 @@ async def test_a_log_that_went_back_under_a_running_server_takes_no_writes(setti
         with pytest.raises(Unavailable, match="the stream is ahead"):
             await store.follow("5")
         assert (await store.log.tip()).position == 2
+
+
+async def test_writes_while_a_cursor_is_looked_at_do_not_make_the_log_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store(settings) as store:
+        await store.submit(Command("PUT", "Entity", "Thing", b"{}", read(OPEN)))
+        read_tip = store.log.tip
+
+        async def read_late() -> Tip:
+            tip = await read_tip()
+            await put(store, "a")
+            return tip
+
+        monkeypatch.setattr(store.log, "tip", read_late)
+        with pytest.raises(Malformed, match="in the future"):
+            await store.follow("99")
