@@ -116,7 +116,7 @@ class Writer:
         Raises Throttled when the queue is full and Unavailable when the server stops; the future raises what
         refused the transaction, or Unavailable when the log cannot be written.
         """
-        self._make_sure(1)
+        self._check_room(1)
         waiting = _Waiting(commands, prepared, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
@@ -124,14 +124,14 @@ class Writer:
 
     def submit_each(self, commands: Sequence[Command]) -> list[asyncio.Future[list[Accepted]]]:
         """Queue the commands, each as a transaction of its own. Raises as `submit` does, and then queues none."""
-        self._make_sure(len(commands))
+        self._check_room(len(commands))
         future = asyncio.get_running_loop().create_future
         waiting = [_Waiting((command,), None, future()) for command in commands]
         self._queue.extend(waiting)
         self._arrived.set()
         return [one.done for one in waiting]
 
-    def _make_sure(self, count: int) -> None:
+    def _check_room(self, count: int) -> None:
         """Raise Throttled or Unavailable when so many more cannot be queued."""
         if self._closing:
             raise Unavailable("the server is stopping; try again")

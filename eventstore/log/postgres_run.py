@@ -62,12 +62,11 @@ def read_snapshot(rows: Sequence[asyncpg.Record], genesis: bytes) -> Snapshot:
 
 async def insert(connection: Connection, events: Sequence[Event]) -> None:
     """Insert a batch: many by COPY, for which asyncpg looks at each value once; few in one statement, a round trip less."""
-    if len(events) >= COPIED_EVENTS_MIN:
-        rows = [msgspec.structs.astuple(event) for event in events]
+    rows = [msgspec.structs.astuple(event) for event in events]
+    if len(rows) >= COPIED_EVENTS_MIN:
         await connection.copy_records_to_table("quire_event", records=rows, columns=_COLUMNS)
-        return
-    columns = zip(*(msgspec.structs.astuple(event) for event in events), strict=True)
-    await connection.execute(SQL["insert"], *(list(column) for column in columns))
+    else:
+        await connection.execute(SQL["insert"], *(list(column) for column in zip(*rows, strict=True)))
 
 
 async def commit(connection: Connection) -> None:
